@@ -1,0 +1,34 @@
+# make demo, make test: see README.md.  make, make install, make installcheck: as for any PGXS
+# extension, PG_CONFIG=… to choose a server.
+
+EXTENSION = creditmemo
+MODULE_big = creditmemo
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA = $(wildcard sql/creditmemo--*.sql)
+PG_CPPFLAGS = -I$(srcdir)/src
+
+REGRESS = install first_memo several_accounts memo_order eligibility purchase_orders refunds \
+	services loads memo_changes errors restored
+REGRESS_OPTS = --inputdir=test --load-extension=creditmemo
+ISOLATION = load_load load_load_open load_memo load_invoice memo_memo memo_invoice invoice_invoice
+ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=creditmemo
+EXTRA_CLEAN = results regression.diffs regression.out
+
+# These two need no server and no headers yet: they install what is missing first.
+ifneq ($(filter demo test,$(MAKECMDGOALS)),)
+
+.PHONY: demo test
+demo:
+	@test/with-server test/demo/run
+test:
+	@test/with-server test/run
+
+else
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard $(srcdir)/src/*.h)
+
+endif

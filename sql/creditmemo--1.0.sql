@@ -1,0 +1,844 @@
+\echo Use "CREATE EXTENSION creditmemo" to load this file. \quit
+
+/*
+ * The parts, in the order of this file: domains, tables, triggers, functions, views, and who
+ * may use them.  Every object is commented and every table and sequence marked for pg_dump right
+ * where it is made.
+ */
+
+REVOKE ALL ON SCHEMA creditmemo FROM PUBLIC;
+COMMENT ON SCHEMA creditmemo IS
+'Credit memos of AWS member accounts: what was used, which credit paid it, what is due';
+
+-- ---------------------------------------------------------------------------------------------
+-- Domains
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION creditmemo.check_money_amount(numeric) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.check_money_amount(numeric) IS
+'The check of the domain money_amount: true, or an error that says what is wrong with the amount';
+
+CREATE DOMAIN creditmemo.money_amount AS numeric
+	CONSTRAINT money_amount_check CHECK (creditmemo.check_money_amount(VALUE));
+COMMENT ON DOMAIN creditmemo.money_amount IS
+'An amount of money in the currency of the customer: finite, at most two decimals, below 10^15. More decimals are an error, never rounded';
+
+CREATE FUNCTION creditmemo.check_service_period(date) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.check_service_period(date) IS
+'The check of the domain service_period: true, or an error that says what is wrong with the date';
+
+CREATE DOMAIN creditmemo.service_period AS date
+	CONSTRAINT service_period_check CHECK (creditmemo.check_service_period(VALUE));
+COMMENT ON DOMAIN creditmemo.service_period IS
+'A month of usage, as the date of its first day';
+
+-- ---------------------------------------------------------------------------------------------
+-- Tables
+-- ---------------------------------------------------------------------------------------------
+
+CREATE TABLE creditmemo.customer (
+	customer_id text COLLATE "C" PRIMARY KEY CHECK (customer_id <> ''),
+	name text NOT NULL,
+	email text,
+	currency text COLLATE "C" NOT NULL DEFAULT 'USD' CHECK (currency ~ '^[A-Z]{3}$'),
+	payment_terms_days integer NOT NULL DEFAULT 30 CHECK (payment_terms_days >= 0)
+);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.customer', '');
+COMMENT ON TABLE creditmemo.customer IS 'Whom the reseller bills';
+COMMENT ON COLUMN creditmemo.customer.customer_id IS 'The customer''s id in the ERP';
+COMMENT ON COLUMN creditmemo.customer.name IS 'Name as it stands on documents';
+COMMENT ON COLUMN creditmemo.customer.email IS 'Where invoices are sent';
+COMMENT ON COLUMN creditmemo.customer.currency IS 'ISO 4217 code of the one currency of all the customer''s accounts';
+COMMENT ON COLUMN creditmemo.customer.payment_terms_days IS 'Days from invoice date to due date';
+
+CREATE TABLE creditmemo.payer_account (
+	payer_account_id text COLLATE "C" PRIMARY KEY CHECK (payer_account_id <> ''),
+	name text
+);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.payer_account', '');
+COMMENT ON TABLE creditmemo.payer_account IS 'AWS payer (management) accounts; AWS spends a credit over all of one';
+COMMENT ON COLUMN creditmemo.payer_account.payer_account_id IS 'AWS account id, leading zeros kept';
+COMMENT ON COLUMN creditmemo.payer_account.name IS 'Name for people';
+
+CREATE TABLE creditmemo.member_account (
+	account_id text COLLATE "C" PRIMARY KEY CHECK (account_id <> ''),
+	payer_account_id text COLLATE "C" NOT NULL REFERENCES creditmemo.payer_account,
+	customer_id text COLLATE "C" NOT NULL REFERENCES creditmemo.customer,
+	name text,
+	closed_through creditmemo.service_period
+);
+CREATE INDEX member_account_customer_id_idx ON creditmemo.member_account (customer_id);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.member_account', '');
+COMMENT ON TABLE creditmemo.member_account IS 'AWS member (linked) accounts: each has one customer, its own credit memos and its own billings';
+COMMENT ON COLUMN creditmemo.member_account.account_id IS 'AWS account id, leading zeros kept';
+COMMENT ON COLUMN creditmemo.member_account.payer_account_id IS 'The payer account it is linked to';
+COMMENT ON COLUMN creditmemo.member_account.customer_id IS 'The customer who is billed for it';
+COMMENT ON COLUMN creditmemo.member_account.name IS 'Name for people';
+COMMENT ON COLUMN creditmemo.member_account.closed_through IS 'Last service period closed for it: this one and all before take no more utilization, credit or invoices';
+
+CREATE TABLE creditmemo.po_assignment (
+	account_id text COLLATE "C" NOT NULL REFERENCES creditmemo.member_account,
+	assigned_at timestamptz NOT NULL DEFAULT now(),
+	po_number text NOT NULL CHECK (po_number <> ''),
+	PRIMARY KEY (account_id, assigned_at)
+);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.po_assignment', '');
+COMMENT ON TABLE creditmemo.po_assignment IS 'Which customer purchase order a member account is assigned to, and since when';
+COMMENT ON COLUMN creditmemo.po_assignment.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.po_assignment.assigned_at IS 'From when on this PO is in force';
+COMMENT ON COLUMN creditmemo.po_assignment.po_number IS 'The customer''s purchase order number';
+
+/*
+ * The foreign key is checked at commit: a check at once would lock the account FOR KEY SHARE before
+ * the trigger locks it FOR UPDATE, and two such upgrades deadlock.  The trigger proves the account
+ * to exist anyhow; the constraint is for restored rows.
+ */
+CREATE TABLE creditmemo.credit_memo (
+	account_id text COLLATE "C" NOT NULL
+		REFERENCES creditmemo.member_account DEFERRABLE INITIALLY DEFERRED,
+	memo_id bigint GENERATED BY DEFAULT AS IDENTITY,
+	memo_number text COLLATE "C" NOT NULL CHECK (memo_number <> ''),
+	credit_type text NOT NULL DEFAULT 'PROMO' CHECK (credit_type <> ''),
+	provider_credit_id text,
+	amount creditmemo.money_amount NOT NULL CHECK (amount > 0),
+	balance creditmemo.money_amount NOT NULL,
+	redeemed_on date NOT NULL,
+	first_period creditmemo.service_period NOT NULL,
+	expires_on date,
+	last_period creditmemo.service_period,
+	services text[],
+	priority integer NOT NULL DEFAULT 100,
+	po_number text NOT NULL,
+	note text,
+	voided_at timestamptz,
+	void_reason text,
+	recorded_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (account_id, memo_id),
+	UNIQUE (memo_number, account_id),
+	CONSTRAINT credit_memo_balance_check CHECK (balance >= 0 AND balance <= amount),
+	CONSTRAINT credit_memo_first_period_check
+		CHECK (first_period = date_trunc('month', redeemed_on::timestamp)::date),
+	CONSTRAINT credit_memo_last_period_check
+		CHECK (last_period IS NOT DISTINCT FROM date_trunc('month', expires_on::timestamp)::date),
+	CONSTRAINT credit_memo_expires_on_check CHECK (expires_on >= redeemed_on),
+	CONSTRAINT credit_memo_services_check
+		CHECK (cardinality(services) > 0 AND array_position(services, NULL) IS NULL),
+	CONSTRAINT credit_memo_void_check
+		CHECK ((voided_at IS NULL) = (void_reason IS NULL) AND (voided_at IS NULL OR balance = 0))
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.credit_memo', '');
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.credit_memo_memo_id_seq', '');
+COMMENT ON TABLE creditmemo.credit_memo IS 'Credit owned by one member account. It stays open and pays that account''s utilization, month after month, until it is used, void or expired';
+COMMENT ON COLUMN creditmemo.credit_memo.account_id IS 'The member account that owns the credit';
+COMMENT ON COLUMN creditmemo.credit_memo.memo_id IS 'Id of the memo';
+COMMENT ON COLUMN creditmemo.credit_memo.memo_number IS 'Number as it stands on documents; CM and the id unless given';
+COMMENT ON COLUMN creditmemo.credit_memo.credit_type IS 'PROMO, DEFW (Data Egress Fee Waiver) or a type of your own';
+COMMENT ON COLUMN creditmemo.credit_memo.provider_credit_id IS 'AWS''s id of the credit this memo stands for';
+COMMENT ON COLUMN creditmemo.credit_memo.amount IS 'What the memo was issued for';
+COMMENT ON COLUMN creditmemo.credit_memo.balance IS 'What is left of it. Kept by triggers: always the sum of its entries';
+COMMENT ON COLUMN creditmemo.credit_memo.redeemed_on IS 'Day the credit was redeemed with AWS';
+COMMENT ON COLUMN creditmemo.credit_memo.first_period IS 'First service period it may pay: the month of redemption. Kept by triggers';
+COMMENT ON COLUMN creditmemo.credit_memo.expires_on IS 'Last day of usage it may pay; null: for ever. Can be changed';
+COMMENT ON COLUMN creditmemo.credit_memo.last_period IS 'Last service period it may pay: the month of expires_on. Kept by triggers';
+COMMENT ON COLUMN creditmemo.credit_memo.services IS 'The only services it may pay; null: all';
+COMMENT ON COLUMN creditmemo.credit_memo.priority IS 'Lower is spent first, before all other rules of order. Can be changed';
+COMMENT ON COLUMN creditmemo.credit_memo.po_number IS 'The PO the account had when the memo was inserted. Kept by triggers; never changes';
+COMMENT ON COLUMN creditmemo.credit_memo.note IS 'Whatever people need to know. Can be changed';
+COMMENT ON COLUMN creditmemo.credit_memo.voided_at IS 'When it was voided';
+COMMENT ON COLUMN creditmemo.credit_memo.void_reason IS 'Why it was voided';
+COMMENT ON COLUMN creditmemo.credit_memo.recorded_at IS 'Time of the transaction that inserted it; an inserted row with an older time is taken as restored and left as it is';
+
+CREATE TABLE creditmemo.utilization (
+	service_period creditmemo.service_period NOT NULL,
+	account_id text COLLATE "C" NOT NULL,
+	utilization_id bigint GENERATED BY DEFAULT AS IDENTITY,
+	service text NOT NULL,
+	description text,
+	amount creditmemo.money_amount NOT NULL,
+	creditable boolean NOT NULL DEFAULT true,
+	source_id text COLLATE "C",
+	billing_no integer NOT NULL DEFAULT 1,
+	recorded_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (service_period, account_id, utilization_id),
+	UNIQUE (account_id, source_id)
+);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.utilization', '');
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.utilization_utilization_id_seq', '');
+COMMENT ON TABLE creditmemo.utilization IS 'Charge lines. Insert or COPY into it: credit is applied in the same statement. That an account exists is proved by the trigger, not by a foreign key';
+COMMENT ON COLUMN creditmemo.utilization.service_period IS 'Month of usage (first day)';
+COMMENT ON COLUMN creditmemo.utilization.account_id IS 'The member account that used it';
+COMMENT ON COLUMN creditmemo.utilization.utilization_id IS 'Id of the line';
+COMMENT ON COLUMN creditmemo.utilization.service IS 'Service, for example Amazon EC2';
+COMMENT ON COLUMN creditmemo.utilization.description IS 'What it was';
+COMMENT ON COLUMN creditmemo.utilization.amount IS 'Charge in the customer''s currency; negative for a refund';
+COMMENT ON COLUMN creditmemo.utilization.creditable IS 'False for what no credit may pay: tax, marketplace';
+COMMENT ON COLUMN creditmemo.utilization.source_id IS 'The loader''s own key, unique within the account: makes a repeated load harmless';
+COMMENT ON COLUMN creditmemo.utilization.billing_no IS 'Which billing of the account and period the line is on. Kept by triggers';
+COMMENT ON COLUMN creditmemo.utilization.recorded_at IS 'Time of the transaction that inserted it; an inserted row with an older time is taken as restored and left as it is';
+
+CREATE TABLE creditmemo.invoice (
+	invoice_number text COLLATE "C" PRIMARY KEY CHECK (invoice_number <> ''),
+	customer_id text COLLATE "C" NOT NULL REFERENCES creditmemo.customer,
+	service_period creditmemo.service_period NOT NULL,
+	invoice_date date NOT NULL CHECK (isfinite(invoice_date)),
+	due_date date NOT NULL,
+	voided_at timestamptz,
+	void_reason text,
+	CONSTRAINT invoice_due_date_check CHECK (due_date >= invoice_date),
+	CONSTRAINT invoice_void_check CHECK ((voided_at IS NULL) = (void_reason IS NULL))
+);
+CREATE INDEX invoice_customer_id_idx ON creditmemo.invoice (customer_id, service_period);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.invoice', '');
+COMMENT ON TABLE creditmemo.invoice IS 'Invoices, written by issue_invoice()';
+COMMENT ON COLUMN creditmemo.invoice.invoice_number IS 'The ERP''s invoice number';
+COMMENT ON COLUMN creditmemo.invoice.customer_id IS 'Whom it bills';
+COMMENT ON COLUMN creditmemo.invoice.service_period IS 'Month of usage it bills (first day)';
+COMMENT ON COLUMN creditmemo.invoice.invoice_date IS 'Date on the invoice';
+COMMENT ON COLUMN creditmemo.invoice.due_date IS 'Invoice date and the customer''s payment terms';
+COMMENT ON COLUMN creditmemo.invoice.voided_at IS 'When it was voided';
+COMMENT ON COLUMN creditmemo.invoice.void_reason IS 'Why it was voided';
+
+CREATE TABLE creditmemo.billing (
+	account_id text COLLATE "C" NOT NULL REFERENCES creditmemo.member_account,
+	service_period creditmemo.service_period NOT NULL,
+	billing_no integer NOT NULL CHECK (billing_no >= 1),
+	utilization creditmemo.money_amount NOT NULL,
+	creditable creditmemo.money_amount NOT NULL,
+	credit creditmemo.money_amount NOT NULL,
+	due creditmemo.money_amount GENERATED ALWAYS AS (utilization - credit) STORED,
+	folded_into integer,
+	invoice_number text COLLATE "C" REFERENCES creditmemo.invoice,
+	po_number text,
+	prior_balance creditmemo.money_amount,
+	balance_after creditmemo.money_amount,
+	PRIMARY KEY (account_id, service_period, billing_no),
+	FOREIGN KEY (account_id, service_period, folded_into) REFERENCES creditmemo.billing,
+	CONSTRAINT billing_credit_check CHECK (credit <= greatest(creditable, 0)),
+	CONSTRAINT billing_invoiced_check
+		CHECK ((invoice_number IS NULL) = (prior_balance IS NULL)
+			   AND (invoice_number IS NULL) = (balance_after IS NULL)
+			   AND (invoice_number IS NOT NULL OR po_number IS NULL)),
+	CONSTRAINT billing_balance_check CHECK (prior_balance - credit = balance_after),
+	CONSTRAINT billing_folded_check
+		CHECK (folded_into IS NULL
+			   OR (folded_into < billing_no AND invoice_number IS NULL
+				   AND utilization = 0 AND creditable = 0 AND credit = 0))
+) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX billing_one_open_idx ON creditmemo.billing (account_id, service_period)
+	WHERE invoice_number IS NULL AND folded_into IS NULL;
+CREATE UNIQUE INDEX billing_one_an_invoice_idx ON creditmemo.billing (invoice_number, account_id)
+	WHERE invoice_number IS NOT NULL;
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.billing', '');
+COMMENT ON TABLE creditmemo.billing IS 'One member account''s utilization of one service period as it goes on one invoice: the sum of its lines, the credit applied to it, what is due. Open until it is on an invoice; then it never changes. Written by triggers';
+COMMENT ON COLUMN creditmemo.billing.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.billing.service_period IS 'Month of usage (first day)';
+COMMENT ON COLUMN creditmemo.billing.billing_no IS '1, and 2, 3, ... for supplementary billings: lines that came after the earlier one was invoiced';
+COMMENT ON COLUMN creditmemo.billing.utilization IS 'Sum of its lines';
+COMMENT ON COLUMN creditmemo.billing.creditable IS 'Sum of those of its lines that credit may pay';
+COMMENT ON COLUMN creditmemo.billing.credit IS 'Credit applied to it; negative where a refund gave credit back';
+COMMENT ON COLUMN creditmemo.billing.due IS 'Utilization less credit';
+COMMENT ON COLUMN creditmemo.billing.folded_into IS 'The billing of this account and period that took its lines and credit over';
+COMMENT ON COLUMN creditmemo.billing.invoice_number IS 'The invoice it is on; null while it is open';
+COMMENT ON COLUMN creditmemo.billing.po_number IS 'The PO in force when it was invoiced';
+COMMENT ON COLUMN creditmemo.billing.prior_balance IS 'The account''s credit before this billing, fixed when it was invoiced';
+COMMENT ON COLUMN creditmemo.billing.balance_after IS 'The account''s credit left for future use, fixed when it was invoiced';
+
+CREATE TABLE creditmemo.memo_entry (
+	account_id text COLLATE "C" NOT NULL,
+	memo_id bigint NOT NULL,
+	entry_no integer NOT NULL CHECK (entry_no >= 1),
+	entry_type text COLLATE "C" NOT NULL,
+	amount creditmemo.money_amount NOT NULL,
+	balance_after creditmemo.money_amount NOT NULL CHECK (balance_after >= 0),
+	service_period creditmemo.service_period,
+	billing_no integer,
+	service text,
+	reverses integer,
+	recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (account_id, memo_id, entry_no),
+	FOREIGN KEY (account_id, memo_id) REFERENCES creditmemo.credit_memo,
+	FOREIGN KEY (account_id, service_period, billing_no) REFERENCES creditmemo.billing,
+	FOREIGN KEY (account_id, memo_id, reverses) REFERENCES creditmemo.memo_entry,
+	CONSTRAINT memo_entry_type_check
+		CHECK (CASE WHEN entry_type IN ('issue', 'release', 'restore') THEN amount > 0
+					WHEN entry_type IN ('apply', 'void', 'expire') THEN amount < 0
+					ELSE false END),
+	CONSTRAINT memo_entry_issue_check CHECK ((entry_type = 'issue') = (entry_no = 1)),
+	CONSTRAINT memo_entry_billing_check
+		CHECK (num_nulls(service_period, billing_no)
+			   = CASE WHEN entry_type IN ('apply', 'release') THEN 0 ELSE 2 END
+			   AND (service IS NULL OR service_period IS NOT NULL)),
+	CONSTRAINT memo_entry_reverses_check
+		CHECK ((reverses IS NOT NULL) = (entry_type = 'release') AND reverses < entry_no)
+);
+CREATE INDEX memo_entry_billing_idx ON creditmemo.memo_entry (account_id, service_period, billing_no);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.memo_entry', '');
+COMMENT ON TABLE creditmemo.memo_entry IS 'The ledger: every movement of every memo''s balance. Entries are only ever added, by triggers';
+COMMENT ON COLUMN creditmemo.memo_entry.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.memo_entry.memo_id IS 'The memo whose balance moved';
+COMMENT ON COLUMN creditmemo.memo_entry.entry_no IS '1, 2, 3, ... within the memo, without gaps';
+COMMENT ON COLUMN creditmemo.memo_entry.entry_type IS 'issue, apply (to a billing), release (back from a billing), void, expire, restore';
+COMMENT ON COLUMN creditmemo.memo_entry.amount IS 'Signed, as it moves the balance: negative when credit is applied';
+COMMENT ON COLUMN creditmemo.memo_entry.balance_after IS 'The memo''s balance after this entry';
+COMMENT ON COLUMN creditmemo.memo_entry.service_period IS 'Month of usage of the billing (apply and release)';
+COMMENT ON COLUMN creditmemo.memo_entry.billing_no IS 'Number of the billing (apply and release)';
+COMMENT ON COLUMN creditmemo.memo_entry.service IS 'The service paid, where the memo is limited to services';
+COMMENT ON COLUMN creditmemo.memo_entry.reverses IS 'The entry of this memo that a release undoes, in whole or in part';
+COMMENT ON COLUMN creditmemo.memo_entry.recorded_at IS 'Clock time of the call that wrote it';
+
+CREATE TABLE creditmemo.provider_credit (
+	account_id text COLLATE "C" NOT NULL REFERENCES creditmemo.member_account,
+	provider_credit_line_id bigint GENERATED BY DEFAULT AS IDENTITY,
+	payer_account_id text COLLATE "C" NOT NULL REFERENCES creditmemo.payer_account,
+	owner_account_id text COLLATE "C",
+	provider_credit_id text,
+	service_period creditmemo.service_period NOT NULL,
+	service text,
+	amount creditmemo.money_amount NOT NULL,
+	description text,
+	source_id text COLLATE "C",
+	PRIMARY KEY (account_id, provider_credit_line_id),
+	UNIQUE (account_id, source_id)
+);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.provider_credit', '');
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.provider_credit_provider_credit_line_id_seq', '');
+COMMENT ON TABLE creditmemo.provider_credit IS 'What AWS itself applied, to whichever account of the payer. Never paid to anybody: for comparing with our memos';
+COMMENT ON COLUMN creditmemo.provider_credit.account_id IS 'The member account on which AWS applied it';
+COMMENT ON COLUMN creditmemo.provider_credit.provider_credit_line_id IS 'Id of the line';
+COMMENT ON COLUMN creditmemo.provider_credit.payer_account_id IS 'The payer on whose bill it is';
+COMMENT ON COLUMN creditmemo.provider_credit.owner_account_id IS 'The account whose credit it was; null where AWS does not say';
+COMMENT ON COLUMN creditmemo.provider_credit.provider_credit_id IS 'AWS''s id of the credit';
+COMMENT ON COLUMN creditmemo.provider_credit.service_period IS 'Month of usage (first day)';
+COMMENT ON COLUMN creditmemo.provider_credit.service IS 'Service that AWS applied it to';
+COMMENT ON COLUMN creditmemo.provider_credit.amount IS 'Amount as on AWS''s bill: negative for credit';
+COMMENT ON COLUMN creditmemo.provider_credit.description IS 'AWS''s description';
+COMMENT ON COLUMN creditmemo.provider_credit.source_id IS 'The loader''s own key, unique within the account';
+
+-- ---------------------------------------------------------------------------------------------
+-- Triggers
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION creditmemo.apply_utilization() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.apply_utilization() IS
+'Sums the inserted lines by account and period, puts them on the open billings and pays those from the accounts'' memos';
+CREATE TRIGGER utilization_apply AFTER INSERT ON creditmemo.utilization
+	REFERENCING NEW TABLE AS inserted_lines
+	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.apply_utilization();
+
+CREATE FUNCTION creditmemo.stamp_credit_memo() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.stamp_credit_memo() IS
+'Fills in what a new memo does not say itself: number, balance, periods and the PO in force';
+CREATE TRIGGER credit_memo_stamp BEFORE INSERT ON creditmemo.credit_memo
+	FOR EACH ROW EXECUTE FUNCTION creditmemo.stamp_credit_memo();
+
+CREATE FUNCTION creditmemo.issue_credit_memo() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.issue_credit_memo() IS
+'Enters new memos in the ledger and pays the accounts'' open billings from them';
+CREATE TRIGGER credit_memo_issue AFTER INSERT ON creditmemo.credit_memo
+	REFERENCING NEW TABLE AS inserted_memos
+	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.issue_credit_memo();
+
+CREATE FUNCTION creditmemo.keep_credit_memo() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.keep_credit_memo() IS
+'Refuses changes by hand to what triggers keep, and makes last_period follow expires_on';
+CREATE TRIGGER credit_memo_keep BEFORE UPDATE ON creditmemo.credit_memo
+	FOR EACH ROW EXECUTE FUNCTION creditmemo.keep_credit_memo();
+
+CREATE FUNCTION creditmemo.resettle_credit_memo() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.resettle_credit_memo() IS
+'Settles the open billings of the accounts anew whose memos'' expiry was changed';
+CREATE TRIGGER credit_memo_resettle AFTER UPDATE ON creditmemo.credit_memo
+	REFERENCING OLD TABLE AS old_memos NEW TABLE AS new_memos
+	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.resettle_credit_memo();
+
+CREATE FUNCTION creditmemo.refuse_change() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.refuse_change() IS
+'Refuses the statement; its argument is the hint that says what to do instead';
+CREATE TRIGGER utilization_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.utilization
+	FOR EACH STATEMENT EXECUTE FUNCTION
+	creditmemo.refuse_change('Insert a line with the difference: a negative amount lowers what is due.');
+CREATE TRIGGER credit_memo_refuse_change BEFORE DELETE OR TRUNCATE ON creditmemo.credit_memo
+	FOR EACH STATEMENT EXECUTE FUNCTION
+	creditmemo.refuse_change('A credit memo stays in the books once it has been issued.');
+CREATE TRIGGER billing_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.billing
+	FOR EACH STATEMENT EXECUTE FUNCTION
+	creditmemo.refuse_change('Billings follow from utilization, credit memos and invoices: insert into those.');
+CREATE TRIGGER memo_entry_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.memo_entry
+	FOR EACH STATEMENT EXECUTE FUNCTION
+	creditmemo.refuse_change('Entries are only ever added: they follow from utilization, credit memos and invoices.');
+CREATE TRIGGER invoice_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.invoice
+	FOR EACH STATEMENT EXECUTE FUNCTION
+	creditmemo.refuse_change('An invoice stays in the books once it has been issued.');
+
+-- ---------------------------------------------------------------------------------------------
+-- Functions
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION creditmemo.issue_invoice(
+	invoice_number text,
+	customer_id text,
+	service_period date,
+	invoice_date date DEFAULT current_date,
+	accounts text[] DEFAULT NULL)
+RETURNS creditmemo.invoice
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.issue_invoice(text, text, date, date, text[]) IS
+'Puts the customer''s open billings of a service period (of all accounts, or the given ones) on an invoice, and fixes their PO and balances';
+
+CREATE FUNCTION creditmemo.money_text(amount numeric, currency text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'money_text_sql';
+COMMENT ON FUNCTION creditmemo.money_text(numeric, text) IS
+'An amount as documents show it: $1,000.00, -$100.00, EUR 1,000.00';
+
+CREATE FUNCTION creditmemo.service_period_text(service_period date) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'service_period_text_sql';
+COMMENT ON FUNCTION creditmemo.service_period_text(date) IS
+'A service period as documents show it: January 2019';
+
+CREATE FUNCTION creditmemo.email_text(invoice_number text) RETURNS text
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.email_text(text) IS
+'The e-mail that submits an invoice: what credit paid, what is due, and each account''s balances, as fixed when it was issued';
+
+-- ---------------------------------------------------------------------------------------------
+-- Views
+-- ---------------------------------------------------------------------------------------------
+
+CREATE VIEW creditmemo.po_in_force AS
+SELECT DISTINCT ON (account_id) account_id, po_number, assigned_at
+FROM creditmemo.po_assignment
+WHERE assigned_at <= clock_timestamp()
+ORDER BY account_id, assigned_at DESC;
+COMMENT ON VIEW creditmemo.po_in_force IS 'The PO that each member account is assigned to now';
+COMMENT ON COLUMN creditmemo.po_in_force.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.po_in_force.po_number IS 'Its purchase order number';
+COMMENT ON COLUMN creditmemo.po_in_force.assigned_at IS 'In force since';
+
+CREATE VIEW creditmemo.memo_balance AS
+SELECT a.customer_id, m.account_id, m.memo_id, m.memo_number, m.credit_type, m.provider_credit_id,
+	m.amount, moved.applied, m.balance,
+	CASE WHEN m.voided_at IS NOT NULL THEN 'void'
+		 WHEN moved.expired > 0 THEN 'expired'
+		 WHEN m.balance = 0 THEN 'used'
+		 ELSE 'open' END AS status,
+	m.redeemed_on, m.first_period, m.expires_on, m.last_period, m.services, m.priority,
+	m.po_number, po.po_number AS po_number_now,
+	CASE WHEN usage.monthly > 0 THEN round(m.balance / usage.monthly, 1) END AS months_left,
+	m.note
+FROM creditmemo.credit_memo m
+JOIN creditmemo.member_account a USING (account_id)
+LEFT JOIN creditmemo.po_in_force po USING (account_id)
+LEFT JOIN (
+	SELECT account_id, memo_id,
+		coalesce(-sum(amount) FILTER (WHERE entry_type IN ('apply', 'release')), 0) AS applied,
+		coalesce(-sum(amount) FILTER (WHERE entry_type IN ('expire', 'restore')), 0) AS expired
+	FROM creditmemo.memo_entry
+	GROUP BY account_id, memo_id) moved USING (account_id, memo_id)
+LEFT JOIN LATERAL (
+	SELECT avg(credit) AS monthly
+	FROM (
+		SELECT sum(b.credit) AS credit
+		FROM creditmemo.billing b
+		WHERE b.account_id = m.account_id AND b.invoice_number IS NOT NULL
+		GROUP BY b.service_period
+		ORDER BY b.service_period DESC
+		LIMIT 3) billed_months) usage ON m.balance > 0;
+COMMENT ON VIEW creditmemo.memo_balance IS 'Each credit memo: what it was issued for, what it has paid, what is left and how long that will last';
+COMMENT ON COLUMN creditmemo.memo_balance.customer_id IS 'The account''s customer';
+COMMENT ON COLUMN creditmemo.memo_balance.account_id IS 'The member account that owns the credit';
+COMMENT ON COLUMN creditmemo.memo_balance.memo_id IS 'Id of the memo';
+COMMENT ON COLUMN creditmemo.memo_balance.memo_number IS 'Number as it stands on documents';
+COMMENT ON COLUMN creditmemo.memo_balance.credit_type IS 'PROMO, DEFW or a type of your own';
+COMMENT ON COLUMN creditmemo.memo_balance.provider_credit_id IS 'AWS''s id of the credit this memo stands for';
+COMMENT ON COLUMN creditmemo.memo_balance.amount IS 'What the memo was issued for';
+COMMENT ON COLUMN creditmemo.memo_balance.applied IS 'What it has paid, on open and invoiced billings';
+COMMENT ON COLUMN creditmemo.memo_balance.balance IS 'What is left of it';
+COMMENT ON COLUMN creditmemo.memo_balance.status IS 'open, used, void or expired';
+COMMENT ON COLUMN creditmemo.memo_balance.redeemed_on IS 'Day the credit was redeemed with AWS';
+COMMENT ON COLUMN creditmemo.memo_balance.first_period IS 'First service period it may pay';
+COMMENT ON COLUMN creditmemo.memo_balance.expires_on IS 'Last day of usage it may pay; null: for ever';
+COMMENT ON COLUMN creditmemo.memo_balance.last_period IS 'Last service period it may pay; null: for ever';
+COMMENT ON COLUMN creditmemo.memo_balance.services IS 'The only services it may pay; null: all';
+COMMENT ON COLUMN creditmemo.memo_balance.priority IS 'Lower is spent first';
+COMMENT ON COLUMN creditmemo.memo_balance.po_number IS 'The PO that the memo carries';
+COMMENT ON COLUMN creditmemo.memo_balance.po_number_now IS 'The PO that the account is assigned to now';
+COMMENT ON COLUMN creditmemo.memo_balance.months_left IS 'Balance divided by the credit that the account used in the mean of its last three billed months; null if it used none';
+COMMENT ON COLUMN creditmemo.memo_balance.note IS 'The memo''s note';
+
+CREATE VIEW creditmemo.memo_statement AS
+SELECT e.account_id, e.memo_id, m.memo_number, e.entry_no, e.entry_type, e.amount, e.balance_after,
+	e.service_period, e.billing_no, e.service, coalesce(b.invoice_number, f.invoice_number) AS invoice_number,
+	e.reverses, e.recorded_at
+FROM creditmemo.memo_entry e
+JOIN creditmemo.credit_memo m USING (account_id, memo_id)
+LEFT JOIN creditmemo.billing b USING (account_id, service_period, billing_no)
+LEFT JOIN creditmemo.billing f ON f.account_id = b.account_id
+	AND f.service_period = b.service_period AND f.billing_no = b.folded_into;
+COMMENT ON VIEW creditmemo.memo_statement IS 'Every movement of every memo, with what it paid and the running balance';
+COMMENT ON COLUMN creditmemo.memo_statement.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.memo_statement.memo_id IS 'The memo';
+COMMENT ON COLUMN creditmemo.memo_statement.memo_number IS 'Its number';
+COMMENT ON COLUMN creditmemo.memo_statement.entry_no IS '1, 2, 3, ... within the memo';
+COMMENT ON COLUMN creditmemo.memo_statement.entry_type IS 'issue, apply, release, void, expire or restore';
+COMMENT ON COLUMN creditmemo.memo_statement.amount IS 'Signed, as it moves the balance';
+COMMENT ON COLUMN creditmemo.memo_statement.balance_after IS 'The memo''s balance after this entry';
+COMMENT ON COLUMN creditmemo.memo_statement.service_period IS 'Month of usage that was paid, or gave back';
+COMMENT ON COLUMN creditmemo.memo_statement.billing_no IS 'Number of the billing of that month';
+COMMENT ON COLUMN creditmemo.memo_statement.service IS 'The service, where the memo is limited to services';
+COMMENT ON COLUMN creditmemo.memo_statement.invoice_number IS 'The invoice that the billing is on; null while it is open';
+COMMENT ON COLUMN creditmemo.memo_statement.reverses IS 'The entry that a release undoes';
+COMMENT ON COLUMN creditmemo.memo_statement.recorded_at IS 'When it was written';
+
+CREATE VIEW creditmemo.account_balance AS
+SELECT a.customer_id, a.account_id, a.name, c.currency,
+	coalesce(memos.available, 0) AS available, coalesce(open.pending, 0) AS pending,
+	coalesce(memos.available, 0) + coalesce(open.pending, 0) AS invoiced_balance
+FROM creditmemo.member_account a
+JOIN creditmemo.customer c USING (customer_id)
+LEFT JOIN (
+	SELECT account_id, sum(balance) AS available
+	FROM creditmemo.credit_memo
+	GROUP BY account_id) memos USING (account_id)
+LEFT JOIN (
+	SELECT account_id, sum(credit) AS pending
+	FROM creditmemo.billing
+	WHERE invoice_number IS NULL AND folded_into IS NULL
+	GROUP BY account_id) open USING (account_id);
+COMMENT ON VIEW creditmemo.account_balance IS 'Each member account''s credit';
+COMMENT ON COLUMN creditmemo.account_balance.customer_id IS 'The account''s customer';
+COMMENT ON COLUMN creditmemo.account_balance.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.account_balance.name IS 'Its name';
+COMMENT ON COLUMN creditmemo.account_balance.currency IS 'Currency of the amounts';
+COMMENT ON COLUMN creditmemo.account_balance.available IS 'Balances of all its memos: what can still be spent';
+COMMENT ON COLUMN creditmemo.account_balance.pending IS 'Applied to billings that are not invoiced yet';
+COMMENT ON COLUMN creditmemo.account_balance.invoiced_balance IS 'Available and pending: what the customer was last told';
+
+CREATE VIEW creditmemo.unbilled AS
+SELECT a.customer_id, b.account_id, b.service_period, b.billing_no, po.po_number, c.currency,
+	b.utilization, b.credit, b.due,
+	balance.invoiced_balance AS prior_balance,
+	balance.invoiced_balance - b.credit AS balance_after
+FROM creditmemo.billing b
+JOIN creditmemo.member_account a USING (account_id)
+JOIN creditmemo.customer c USING (customer_id)
+JOIN creditmemo.account_balance balance USING (account_id)
+LEFT JOIN creditmemo.po_in_force po USING (account_id)
+WHERE b.invoice_number IS NULL AND b.folded_into IS NULL
+	AND EXISTS (
+		SELECT FROM creditmemo.utilization u
+		WHERE u.service_period = b.service_period AND u.account_id = b.account_id
+			AND u.billing_no = b.billing_no);
+COMMENT ON VIEW creditmemo.unbilled IS 'Open billings with lines: what the next invoice would say if it were issued now';
+COMMENT ON COLUMN creditmemo.unbilled.customer_id IS 'Whom to invoice';
+COMMENT ON COLUMN creditmemo.unbilled.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.unbilled.service_period IS 'Month of usage (first day)';
+COMMENT ON COLUMN creditmemo.unbilled.billing_no IS '1, or more for a supplementary billing';
+COMMENT ON COLUMN creditmemo.unbilled.po_number IS 'The PO that the account is assigned to now';
+COMMENT ON COLUMN creditmemo.unbilled.currency IS 'Currency of the amounts';
+COMMENT ON COLUMN creditmemo.unbilled.utilization IS 'Sum of the lines';
+COMMENT ON COLUMN creditmemo.unbilled.credit IS 'Credit applied; negative where a refund gives credit back';
+COMMENT ON COLUMN creditmemo.unbilled.due IS 'Utilization less credit';
+COMMENT ON COLUMN creditmemo.unbilled.prior_balance IS 'The account''s credit before this billing';
+COMMENT ON COLUMN creditmemo.unbilled.balance_after IS 'The account''s credit left for future use';
+
+CREATE VIEW creditmemo.invoice_body AS
+SELECT i.invoice_number, b.account_id, a.name AS account_name, b.service_period, b.billing_no, b.po_number,
+	c.currency, b.utilization, -b.credit AS credit_applied, b.due, b.prior_balance,
+	b.balance_after AS balance_of_funds
+FROM creditmemo.invoice i
+JOIN creditmemo.customer c USING (customer_id)
+JOIN creditmemo.billing b USING (invoice_number)
+JOIN creditmemo.member_account a USING (account_id);
+COMMENT ON VIEW creditmemo.invoice_body IS 'Each member account on each invoice: its utilization, the credit that it owns and used, what is due';
+COMMENT ON COLUMN creditmemo.invoice_body.invoice_number IS 'The invoice';
+COMMENT ON COLUMN creditmemo.invoice_body.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.invoice_body.account_name IS 'Its name';
+COMMENT ON COLUMN creditmemo.invoice_body.service_period IS 'Month of usage (first day)';
+COMMENT ON COLUMN creditmemo.invoice_body.billing_no IS '1, or more for a supplementary billing';
+COMMENT ON COLUMN creditmemo.invoice_body.po_number IS 'The PO that the account had when it was invoiced';
+COMMENT ON COLUMN creditmemo.invoice_body.currency IS 'Currency of the amounts';
+COMMENT ON COLUMN creditmemo.invoice_body.utilization IS 'What the account used';
+COMMENT ON COLUMN creditmemo.invoice_body.credit_applied IS 'Its own credit, as a negative amount; zero if it owns none; positive where a refund gave credit back';
+COMMENT ON COLUMN creditmemo.invoice_body.due IS 'Utilization and credit applied';
+COMMENT ON COLUMN creditmemo.invoice_body.prior_balance IS 'The account''s credit before this invoice';
+COMMENT ON COLUMN creditmemo.invoice_body.balance_of_funds IS 'The account''s credit left for future use';
+
+CREATE VIEW creditmemo.invoice_face AS
+SELECT i.invoice_number, i.customer_id, c.name AS customer_name, i.service_period, i.invoice_date,
+	i.due_date, c.currency, billed.accounts,
+	CASE WHEN billed.accounts > 1 THEN 'multiple' ELSE 'single' END AS scope,
+	billed.total_utilization, billed.credit_applied, billed.balance_due, i.voided_at
+FROM creditmemo.invoice i
+JOIN creditmemo.customer c USING (customer_id)
+JOIN LATERAL (
+	SELECT count(*) AS accounts, coalesce(sum(utilization), 0) AS total_utilization,
+		coalesce(sum(-credit), 0) AS credit_applied, coalesce(sum(due), 0) AS balance_due
+	FROM creditmemo.billing b
+	WHERE b.invoice_number = i.invoice_number) billed ON true;
+COMMENT ON VIEW creditmemo.invoice_face IS 'Each invoice''s face: total utilization, credit applied, balance due';
+COMMENT ON COLUMN creditmemo.invoice_face.invoice_number IS 'The invoice';
+COMMENT ON COLUMN creditmemo.invoice_face.customer_id IS 'Whom it bills';
+COMMENT ON COLUMN creditmemo.invoice_face.customer_name IS 'The customer''s name';
+COMMENT ON COLUMN creditmemo.invoice_face.service_period IS 'Month of usage (first day)';
+COMMENT ON COLUMN creditmemo.invoice_face.invoice_date IS 'Date of the invoice';
+COMMENT ON COLUMN creditmemo.invoice_face.due_date IS 'When the balance is due';
+COMMENT ON COLUMN creditmemo.invoice_face.currency IS 'Currency of the amounts';
+COMMENT ON COLUMN creditmemo.invoice_face.accounts IS 'How many member accounts it bills';
+COMMENT ON COLUMN creditmemo.invoice_face.scope IS 'single: the credit shows on the face; multiple: in the body, against its own account alone';
+COMMENT ON COLUMN creditmemo.invoice_face.total_utilization IS 'What the accounts used';
+COMMENT ON COLUMN creditmemo.invoice_face.credit_applied IS 'Credit of those accounts that own some, as a negative amount';
+COMMENT ON COLUMN creditmemo.invoice_face.balance_due IS 'Total utilization and credit applied';
+COMMENT ON COLUMN creditmemo.invoice_face.voided_at IS 'When the invoice was voided';
+
+CREATE VIEW creditmemo.invoice_line AS
+SELECT b.invoice_number, b.account_id, u.service, round(sum(u.amount), 2) AS utilization,
+	round(coalesce(sum(u.amount) FILTER (WHERE u.creditable), 0), 2) AS creditable, count(*) AS lines
+FROM creditmemo.billing b
+JOIN creditmemo.utilization u USING (service_period, account_id, billing_no)
+WHERE b.invoice_number IS NOT NULL
+GROUP BY b.invoice_number, b.account_id, u.service;
+COMMENT ON VIEW creditmemo.invoice_line IS 'Each invoice''s utilization by account and service';
+COMMENT ON COLUMN creditmemo.invoice_line.invoice_number IS 'The invoice';
+COMMENT ON COLUMN creditmemo.invoice_line.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.invoice_line.service IS 'The service';
+COMMENT ON COLUMN creditmemo.invoice_line.utilization IS 'What the account used of it';
+COMMENT ON COLUMN creditmemo.invoice_line.creditable IS 'What of that credit may pay';
+COMMENT ON COLUMN creditmemo.invoice_line.lines IS 'From how many lines';
+
+CREATE VIEW creditmemo.invoice_email AS
+SELECT i.invoice_number, c.email AS recipient,
+	'AWS utilization for ' || creditmemo.service_period_text(i.service_period)
+		|| ', invoice ' || i.invoice_number AS subject,
+	creditmemo.email_text(i.invoice_number) AS body_text
+FROM creditmemo.invoice i
+JOIN creditmemo.customer c USING (customer_id);
+COMMENT ON VIEW creditmemo.invoice_email IS 'The e-mail that submits each invoice';
+COMMENT ON COLUMN creditmemo.invoice_email.invoice_number IS 'The invoice';
+COMMENT ON COLUMN creditmemo.invoice_email.recipient IS 'The customer''s e-mail address; null if none is known';
+COMMENT ON COLUMN creditmemo.invoice_email.subject IS 'Subject line';
+COMMENT ON COLUMN creditmemo.invoice_email.body_text IS 'Plain text, amounts right-aligned in a fixed-width font';
+
+-- ---------------------------------------------------------------------------------------------
+-- Verification
+-- ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION creditmemo.verify()
+RETURNS TABLE (problem text, account_id text, detail text)
+LANGUAGE sql STABLE
+-- whole tables are compared: what is known of their statistics must not mislead
+SET enable_nestloop = off
+SET jit = off
+SET work_mem = '64MB'
+BEGIN ATOMIC
+	WITH entry AS (
+		SELECT e.account_id, e.memo_id, e.entry_no, e.entry_type, e.amount, e.balance_after,
+			e.service_period, coalesce(b.folded_into, e.billing_no) AS billing_no, e.service, e.reverses,
+			sum(e.amount) OVER memo AS running_balance, row_number() OVER memo AS running_no,
+			lead(e.entry_no) OVER memo IS NULL AS is_last
+		FROM creditmemo.memo_entry e
+		LEFT JOIN creditmemo.billing b USING (account_id, service_period, billing_no)
+		WINDOW memo AS (PARTITION BY e.account_id, e.memo_id ORDER BY e.entry_no)
+	), memo AS (
+		SELECT m.account_id, m.memo_id, m.memo_number, m.amount, m.balance, m.po_number,
+			sum(e.amount) AS entries,
+			sum(e.amount) FILTER (WHERE e.entry_type = 'issue') AS issued,
+			max(e.balance_after) FILTER (WHERE e.is_last) AS last_balance
+		FROM creditmemo.credit_memo m
+		LEFT JOIN entry e USING (account_id, memo_id)
+		GROUP BY m.account_id, m.memo_id
+	), release AS (
+		SELECT r.account_id, r.memo_id, r.reverses AS entry_no, sum(r.amount) AS released,
+			min(r.service_period) AS first_period, max(r.service_period) AS last_period
+		FROM entry r
+		WHERE r.entry_type = 'release'
+		GROUP BY r.account_id, r.memo_id, r.reverses
+	), line AS (
+		SELECT u.account_id, u.service_period, u.billing_no, sum(u.amount) AS utilization,
+			coalesce(sum(u.amount) FILTER (WHERE u.creditable), 0) AS creditable
+		FROM creditmemo.utilization u
+		GROUP BY u.account_id, u.service_period, u.billing_no
+	), applied AS (
+		SELECT e.account_id, e.service_period, e.billing_no, -sum(e.amount) AS credit
+		FROM entry e
+		WHERE e.service_period IS NOT NULL
+		GROUP BY e.account_id, e.service_period, e.billing_no
+	), period AS (
+		SELECT b.account_id, b.service_period, sum(b.creditable) AS creditable, sum(b.credit) AS credit,
+			sum(b.creditable) FILTER (WHERE b.invoice_number IS NULL) AS open_creditable,
+			sum(b.credit) FILTER (WHERE b.invoice_number IS NULL) AS open_credit
+		FROM creditmemo.billing b
+		WHERE b.folded_into IS NULL
+		GROUP BY b.account_id, b.service_period
+	), service AS (
+		SELECT account_id, service_period, service, coalesce(l.charged, 0) AS charged,
+			coalesce(e.credit, 0) AS credit
+		FROM (
+			SELECT u.account_id, u.service_period, u.service, sum(u.amount) AS charged
+			FROM creditmemo.utilization u
+			WHERE u.creditable AND u.account_id IN (
+				SELECT m.account_id
+				FROM creditmemo.credit_memo m
+				WHERE m.services IS NOT NULL)
+			GROUP BY u.account_id, u.service_period, u.service) l
+		FULL JOIN (
+			SELECT e.account_id, e.service_period, e.service, -sum(e.amount) AS credit
+			FROM entry e
+			WHERE e.service IS NOT NULL
+			GROUP BY e.account_id, e.service_period, e.service) e USING (account_id, service_period, service)
+	), unpaid AS (
+		SELECT p.account_id, p.service_period,
+			least(greatest(p.open_creditable, 0),
+				  greatest(p.creditable, 0) - (p.credit - p.open_credit)) - p.open_credit AS room
+		FROM period p
+		WHERE p.open_creditable IS NOT NULL
+	)
+	SELECT 'balance is not the sum of the entries', m.account_id,
+		format('credit memo %s: balance %s, entries %s', m.memo_number, m.balance, m.entries)
+	FROM memo m
+	WHERE m.balance IS DISTINCT FROM m.entries
+	UNION ALL
+	SELECT 'balance is not that of the last entry', m.account_id,
+		format('credit memo %s: balance %s, last entry %s', m.memo_number, m.balance, m.last_balance)
+	FROM memo m
+	WHERE m.balance IS DISTINCT FROM m.last_balance
+	UNION ALL
+	SELECT 'balance is not between zero and the amount', m.account_id,
+		format('credit memo %s: balance %s of %s', m.memo_number, m.balance, m.amount)
+	FROM memo m
+	WHERE NOT m.balance BETWEEN 0 AND m.amount
+	UNION ALL
+	SELECT 'amount is not what was issued', m.account_id,
+		format('credit memo %s: amount %s, issued %s', m.memo_number, m.amount, m.issued)
+	FROM memo m
+	WHERE m.amount IS DISTINCT FROM m.issued
+	UNION ALL
+	SELECT 'credit memo without a PO', m.account_id, format('credit memo %s', m.memo_number)
+	FROM memo m
+	WHERE m.po_number = ''
+	UNION ALL
+	SELECT 'running balance is wrong', e.account_id,
+		format('memo %s, entry %s: balance after %s, entries so far %s', e.memo_id, e.entry_no,
+			   e.balance_after, e.running_balance)
+	FROM entry e
+	WHERE e.balance_after <> e.running_balance
+	UNION ALL
+	SELECT 'entry numbers have a gap', e.account_id,
+		format('memo %s: entry %s is the %s.', e.memo_id, e.entry_no, e.running_no)
+	FROM entry e
+	WHERE e.entry_no <> e.running_no
+	UNION ALL
+	SELECT 'more released than applied', r.account_id,
+		format('memo %s, entry %s: applied %s, released %s', r.memo_id, r.entry_no, -e.amount,
+			   r.released)
+	FROM release r
+	JOIN entry e USING (account_id, memo_id, entry_no)
+	WHERE e.entry_type <> 'apply' OR r.released > -e.amount
+		OR r.first_period <> e.service_period OR r.last_period <> e.service_period
+	UNION ALL
+	SELECT 'billing is not the sum of its lines', coalesce(b.account_id, l.account_id),
+		format('%s, billing %s: utilization %s (creditable %s), lines %s (creditable %s)',
+			   coalesce(b.service_period, l.service_period), coalesce(b.billing_no, l.billing_no),
+			   b.utilization, b.creditable, l.utilization, l.creditable)
+	FROM creditmemo.billing b
+	FULL JOIN line l ON l.account_id = b.account_id AND l.service_period = b.service_period
+		AND l.billing_no = b.billing_no
+	WHERE b.billing_no IS NULL OR b.utilization <> coalesce(l.utilization, 0)
+		OR b.creditable <> coalesce(l.creditable, 0)
+	UNION ALL
+	SELECT 'billing''s credit is not the sum of its entries', b.account_id,
+		format('%s, billing %s: credit %s, entries %s', b.service_period, b.billing_no, b.credit,
+			   coalesce(a.credit, 0))
+	FROM creditmemo.billing b
+	LEFT JOIN applied a ON a.account_id = b.account_id AND a.service_period = b.service_period
+		AND a.billing_no = b.billing_no
+	WHERE b.credit <> coalesce(a.credit, 0)
+	UNION ALL
+	SELECT 'credit is beyond what it may pay', b.account_id,
+		format('%s, billing %s: credit %s, creditable %s', b.service_period, b.billing_no, b.credit,
+			   b.creditable)
+	FROM creditmemo.billing b
+	WHERE b.credit > greatest(b.creditable, 0)
+	UNION ALL
+	SELECT 'credit of the period is beyond what it may pay', p.account_id,
+		format('%s: credit %s, creditable %s', p.service_period, p.credit, p.creditable)
+	FROM period p
+	WHERE NOT p.credit BETWEEN 0 AND greatest(p.creditable, 0)
+	UNION ALL
+	SELECT 'credit of a service is beyond what it may pay', s.account_id,
+		format('%s, %s: credit %s, charged %s', s.service_period, s.service, s.credit, s.charged)
+	FROM service s
+	WHERE NOT s.credit BETWEEN 0 AND greatest(s.charged, 0)
+	UNION ALL
+	SELECT 'issued is not applied, open, void and expired together', m.account_id,
+		format('issued %s, applied %s, open %s, void and expired %s', sum(m.issued), sum(k.applied),
+			   sum(m.balance), sum(k.ended))
+	FROM memo m
+	JOIN (
+		SELECT e.account_id, e.memo_id,
+			-coalesce(sum(e.amount) FILTER (WHERE e.entry_type IN ('apply', 'release')), 0) AS applied,
+			-coalesce(sum(e.amount) FILTER (WHERE e.entry_type IN ('void', 'expire', 'restore')), 0) AS ended
+		FROM entry e
+		GROUP BY e.account_id, e.memo_id) k USING (account_id, memo_id)
+	GROUP BY m.account_id
+	HAVING sum(m.issued) <> sum(k.applied) + sum(m.balance) + sum(k.ended)
+	UNION ALL
+	SELECT 'prior balance less credit is not the balance after', b.account_id,
+		format('%s, billing %s, invoice %s: %s - %s is not %s', b.service_period, b.billing_no,
+			   b.invoice_number, b.prior_balance, b.credit, b.balance_after)
+	FROM creditmemo.billing b
+	WHERE b.invoice_number IS NOT NULL
+		AND b.prior_balance - b.credit IS DISTINCT FROM b.balance_after
+	UNION ALL
+	SELECT 'open billing is paid by a memo of other periods', e.account_id,
+		format('%s, billing %s: memo %s, entry %s', e.service_period, e.billing_no, e.memo_id,
+			   e.entry_no)
+	FROM entry e
+	JOIN creditmemo.billing b USING (account_id, service_period, billing_no)
+	JOIN creditmemo.credit_memo m USING (account_id, memo_id)
+	LEFT JOIN release r USING (account_id, memo_id, entry_no)
+	WHERE e.entry_type = 'apply' AND b.invoice_number IS NULL
+		AND -e.amount > coalesce(r.released, 0)
+		AND (e.service_period < m.first_period OR e.service_period > m.last_period
+			 OR m.voided_at IS NOT NULL)
+	UNION ALL
+	SELECT 'credit lies idle beside an open billing', u.account_id,
+		format('%s: %s unpaid, credit memo %s has %s', u.service_period, u.room, m.memo_number,
+			   m.balance)
+	FROM unpaid u
+	JOIN creditmemo.credit_memo m USING (account_id)
+	WHERE u.room > 0 AND m.balance > 0 AND m.voided_at IS NULL
+		AND u.service_period >= m.first_period
+		AND (m.last_period IS NULL OR u.service_period <= m.last_period)
+		AND (m.services IS NULL OR EXISTS (
+			SELECT
+			FROM service s
+			WHERE s.account_id = u.account_id AND s.service_period = u.service_period
+				AND s.service = ANY (m.services) AND s.charged > s.credit));
+END;
+COMMENT ON FUNCTION creditmemo.verify() IS
+'Checks the books from their rows: every balance, billing and entry against what it must be. No row means that they are sound';
+
+-- ---------------------------------------------------------------------------------------------
+-- Who may use them
+-- ---------------------------------------------------------------------------------------------
+
+REVOKE ALL ON ALL TABLES IN SCHEMA creditmemo FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA creditmemo FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA creditmemo FROM PUBLIC;
+-- the domains' checks run as whoever uses the domains
+GRANT EXECUTE ON FUNCTION creditmemo.check_money_amount(numeric) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION creditmemo.check_service_period(date) TO PUBLIC;

@@ -1,0 +1,707 @@
+/*
+ * books.c
+ *		The extension's tables, opened for one call: rows found, locked and written.
+ *
+ * open_books() before, close_books() after; tables and indexes are opened when first used.  What
+ * is known of a table's shape (its columns' numbers, its indexes) is kept for the session and
+ * forgotten when the server says that the table has changed.
+ *
+ * Isolation.  Rows are looked up with the latest snapshot, so that under READ COMMITTED whatever
+ * was committed before we had our locks is seen.  Under stricter levels a row that the
+ * transaction's own snapshot does not see in the same version is a serialization failure: a row
+ * lock alone would raise none (design section 4, Locks).
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_relation.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "books.h"
+
+/* ---------------------------------------------------------------------------------------------
+ * What the tables are called
+ * ---------------------------------------------------------------------------------------------
+ */
+
+typedef struct TableNames
+{
+	const char *name;
+	LOCKMODE	lockmode;
+	const char *column[MAX_COLUMNS];
+} TableNames;
+
+static const TableNames table_names[BOOKS_TABLES] = {
+	[CUSTOMER] = {"customer", AccessShareLock, {
+			[CUSTOMER_ID] = "customer_id",
+			[CUSTOMER_PAYMENT_TERMS_DAYS] = "payment_terms_days",
+	}},
+	[MEMBER_ACCOUNT] = {"member_account", RowShareLock, {
+			[ACCOUNT_ID] = "account_id",
+			[ACCOUNT_CUSTOMER_ID] = "customer_id",
+			[ACCOUNT_CLOSED_THROUGH] = "closed_through",
+	}},
+	[PO_ASSIGNMENT] = {"po_assignment", AccessShareLock, {
+			[PO_ACCOUNT_ID] = "account_id",
+			[PO_ASSIGNED_AT] = "assigned_at",
+			[PO_NUMBER] = "po_number",
+	}},
+	[CREDIT_MEMO] = {"credit_memo", RowExclusiveLock, {
+			[MEMO_ACCOUNT_ID] = "account_id",
+			[MEMO_ID] = "memo_id",
+			[MEMO_NUMBER] = "memo_number",
+			[MEMO_AMOUNT] = "amount",
+			[MEMO_BALANCE] = "balance",
+			[MEMO_REDEEMED_ON] = "redeemed_on",
+			[MEMO_FIRST_PERIOD] = "first_period",
+			[MEMO_EXPIRES_ON] = "expires_on",
+			[MEMO_LAST_PERIOD] = "last_period",
+			[MEMO_SERVICES] = "services",
+			[MEMO_PRIORITY] = "priority",
+			[MEMO_PO_NUMBER] = "po_number",
+			[MEMO_NOTE] = "note",
+			[MEMO_PROVIDER_CREDIT_ID] = "provider_credit_id",
+			[MEMO_VOIDED_AT] = "voided_at",
+			[MEMO_VOID_REASON] = "void_reason",
+			[MEMO_RECORDED_AT] = "recorded_at",
+	}},
+	[UTILIZATION] = {"utilization", RowExclusiveLock, {
+			[LINE_SERVICE_PERIOD] = "service_period",
+			[LINE_ACCOUNT_ID] = "account_id",
+			[LINE_UTILIZATION_ID] = "utilization_id",
+			[LINE_SERVICE] = "service",
+			[LINE_AMOUNT] = "amount",
+			[LINE_CREDITABLE] = "creditable",
+			[LINE_BILLING_NO] = "billing_no",
+			[LINE_RECORDED_AT] = "recorded_at",
+	}},
+	[BILLING] = {"billing", RowExclusiveLock, {
+			[BILLING_ACCOUNT_ID] = "account_id",
+			[BILLING_SERVICE_PERIOD] = "service_period",
+			[BILLING_NO] = "billing_no",
+			[BILLING_UTILIZATION] = "utilization",
+			[BILLING_CREDITABLE] = "creditable",
+			[BILLING_CREDIT] = "credit",
+			[BILLING_FOLDED_INTO] = "folded_into",
+			[BILLING_INVOICE_NUMBER] = "invoice_number",
+			[BILLING_PO_NUMBER] = "po_number",
+			[BILLING_PRIOR_BALANCE] = "prior_balance",
+			[BILLING_BALANCE_AFTER] = "balance_after",
+	}},
+	[MEMO_ENTRY] = {"memo_entry", RowExclusiveLock, {
+			[ENTRY_ACCOUNT_ID] = "account_id",
+			[ENTRY_MEMO_ID] = "memo_id",
+			[ENTRY_NO] = "entry_no",
+			[ENTRY_TYPE] = "entry_type",
+			[ENTRY_AMOUNT] = "amount",
+			[ENTRY_BALANCE_AFTER] = "balance_after",
+			[ENTRY_SERVICE_PERIOD] = "service_period",
+			[ENTRY_BILLING_NO] = "billing_no",
+			[ENTRY_SERVICE] = "service",
+			[ENTRY_REVERSES] = "reverses",
+			[ENTRY_RECORDED_AT] = "recorded_at",
+	}},
+	[INVOICE] = {"invoice", RowExclusiveLock, {
+			[INVOICE_NUMBER] = "invoice_number",
+			[INVOICE_CUSTOMER_ID] = "customer_id",
+			[INVOICE_SERVICE_PERIOD] = "service_period",
+			[INVOICE_DATE] = "invoice_date",
+			[INVOICE_DUE_DATE] = "due_date",
+	}},
+};
+
+/* The columns that begin the index of a lookup, and the comparison of each with its key. */
+typedef struct LookupColumns
+{
+	BooksTable	table;
+	int			ncolumns;
+	struct
+	{
+		int			column;
+		StrategyNumber strategy;
+		RegProcedure comparison;
+	}			by[MAX_LOOKUP_COLUMNS];
+} LookupColumns;
+
+#define EQUAL_TEXT(column) {column, BTEqualStrategyNumber, F_TEXTEQ}
+#define EQUAL_DATE(column) {column, BTEqualStrategyNumber, F_DATE_EQ}
+#define EQUAL_INT4(column) {column, BTEqualStrategyNumber, F_INT4EQ}
+#define EQUAL_INT8(column) {column, BTEqualStrategyNumber, F_INT8EQ}
+
+static const LookupColumns lookup_columns[BOOKS_LOOKUPS] = {
+	[CUSTOMER_BY_ID] = {CUSTOMER, 1, {EQUAL_TEXT(CUSTOMER_ID)}},
+	[ACCOUNT_BY_ID] = {MEMBER_ACCOUNT, 1, {EQUAL_TEXT(ACCOUNT_ID)}},
+	[ACCOUNTS_OF_CUSTOMER] = {MEMBER_ACCOUNT, 1, {EQUAL_TEXT(ACCOUNT_CUSTOMER_ID)}},
+	[PO_BY_TIME] = {PO_ASSIGNMENT, 2, {EQUAL_TEXT(PO_ACCOUNT_ID),
+			{PO_ASSIGNED_AT, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE}}},
+	[MEMOS_OF_ACCOUNT] = {CREDIT_MEMO, 2, {EQUAL_TEXT(MEMO_ACCOUNT_ID), EQUAL_INT8(MEMO_ID)}},
+	[LINES_OF_PERIOD] = {UTILIZATION, 3, {EQUAL_DATE(LINE_SERVICE_PERIOD),
+			EQUAL_TEXT(LINE_ACCOUNT_ID), EQUAL_INT8(LINE_UTILIZATION_ID)}},
+	[BILLINGS_OF_ACCOUNT] = {BILLING, 3, {EQUAL_TEXT(BILLING_ACCOUNT_ID),
+			EQUAL_DATE(BILLING_SERVICE_PERIOD), EQUAL_INT4(BILLING_NO)}},
+	[ENTRIES_OF_MEMO] = {MEMO_ENTRY, 3, {EQUAL_TEXT(ENTRY_ACCOUNT_ID),
+			EQUAL_INT8(ENTRY_MEMO_ID), EQUAL_INT4(ENTRY_NO)}},
+	[ENTRIES_OF_PERIOD] = {MEMO_ENTRY, 3, {EQUAL_TEXT(ENTRY_ACCOUNT_ID),
+			EQUAL_DATE(ENTRY_SERVICE_PERIOD), EQUAL_INT4(ENTRY_BILLING_NO)}},
+	[INVOICE_BY_NUMBER] = {INVOICE, 1, {EQUAL_TEXT(INVOICE_NUMBER)}},
+};
+
+/* ---------------------------------------------------------------------------------------------
+ * What is known of their shape, for the session
+ * ---------------------------------------------------------------------------------------------
+ */
+
+typedef struct TableShape
+{
+	bool		valid;
+	Oid			schema;
+	Oid			relid;
+	AttrNumber	attno[MAX_COLUMNS];
+	Oid			index[BOOKS_LOOKUPS];	/* those of this table's lookups */
+} TableShape;
+
+static TableShape table_shapes[BOOKS_TABLES];
+
+/* Relation cache callback: forgets the shape of a table that has changed. */
+static void
+forget_shape(Datum arg, Oid relid)
+{
+	for (int table = 0; table < BOOKS_TABLES; table++)
+		if (relid == InvalidOid || table_shapes[table].relid == relid)
+			table_shapes[table].valid = false;
+}
+
+/* The index of the table whose first columns are those of the lookup. */
+static Oid
+index_for_lookup(Relation rel, const TableShape *shape, const LookupColumns *lookup)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	Oid			found = InvalidOid;
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		bool		fits = form->indisvalid && form->indnkeyatts >= lookup->ncolumns &&
+			index->rd_rel->relam == BTREE_AM_OID &&
+			RelationGetIndexPredicate(index) == NIL;
+
+		for (int i = 0; fits && i < lookup->ncolumns; i++)
+			fits = form->indkey.values[i] == shape->attno[lookup->by[i].column];
+		if (fits)
+			found = form->indexrelid;
+		index_close(index, NoLock);
+		if (fits)
+			break;
+	}
+	list_free(indexes);
+
+	if (!OidIsValid(found))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("an index of table \"%s\" is missing", RelationGetRelationName(rel)),
+				 errhint("Restore the indexes that CREATE EXTENSION creditmemo makes.")));
+	return found;
+}
+
+static void
+learn_shape(TableShape *shape, BooksTable table, Relation rel)
+{
+	for (int column = 0; column < MAX_COLUMNS; column++)
+	{
+		const char *name = table_names[table].column[column];
+
+		if (name == NULL)
+			break;
+		shape->attno[column] = get_attnum(RelationGetRelid(rel), name);
+		if (shape->attno[column] == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of table \"%s\" is missing", name,
+							RelationGetRelationName(rel)),
+					 errhint("Run ALTER EXTENSION creditmemo UPDATE.")));
+	}
+	for (int lookup = 0; lookup < BOOKS_LOOKUPS; lookup++)
+		if (lookup_columns[lookup].table == table)
+			shape->index[lookup] = index_for_lookup(rel, shape, &lookup_columns[lookup]);
+	shape->valid = true;
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * The books
+ * ---------------------------------------------------------------------------------------------
+ */
+
+typedef struct OpenTable
+{
+	Relation	rel;			/* null: not opened yet */
+	TableShape *shape;
+	Relation	index[BOOKS_LOOKUPS];
+	TupleTableSlot *found;		/* the row of find_row() */
+	ResultRelInfo *target;		/* null: not written to yet */
+	TupleTableSlot *replaced;
+	TupleTableSlot *written;
+} OpenTable;
+
+struct Books
+{
+	MemoryContext context;
+	Oid			schema;
+	Snapshot	snapshot;
+	EState	   *estate;			/* null: nothing written yet */
+	OpenTable	table[BOOKS_TABLES];
+	ErrorContextCallback hint;
+};
+
+/* Error context callback: a serialization failure says what to do, whoever raises it. */
+static void
+hint_to_retry(void *arg)
+{
+	if (geterrcode() == ERRCODE_T_R_SERIALIZATION_FAILURE)
+		errhint("Another transaction changed the same member account's books. Run the whole transaction again.");
+}
+
+/* The schema of the extension: that of the function being called. */
+Oid
+extension_schema(FunctionCallInfo fcinfo)
+{
+	return get_func_namespace(fcinfo->flinfo->fn_oid);
+}
+
+/*
+ * Opens the books of the extension in the schema.  What the calling command wrote is seen.  Takes
+ * no table lock yet.  The books live in a child of the current memory context.
+ */
+Books *
+open_books(Oid schema)
+{
+	static bool listening = false;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "creditmemo books",
+												  ALLOCSET_SMALL_SIZES);
+	Books	   *books = MemoryContextAllocZero(context, sizeof(Books));
+
+	if (!listening)
+	{
+		CacheRegisterRelcacheCallback(forget_shape, (Datum) 0);
+		listening = true;
+	}
+	books->context = context;
+	books->schema = schema;
+	CommandCounterIncrement();
+	books->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	books->hint.callback = hint_to_retry;
+	books->hint.previous = error_context_stack;
+	error_context_stack = &books->hint;
+	return books;
+}
+
+/* Lets later look-ups see what has been committed meanwhile: to be called once locks are held. */
+void
+look_again(Books *books)
+{
+	UnregisterSnapshot(books->snapshot);
+	books->snapshot = RegisterSnapshot(GetLatestSnapshot());
+}
+
+/* Closes the books; makes what was written visible and checks its foreign keys. */
+void
+close_books(Books *books)
+{
+	if (books->estate != NULL)
+	{
+		CommandCounterIncrement();
+		AfterTriggerEndQuery(books->estate);
+	}
+	for (int table = 0; table < BOOKS_TABLES; table++)
+	{
+		OpenTable  *open = &books->table[table];
+
+		if (open->rel == NULL)
+			continue;
+		if (open->target != NULL)
+		{
+			ExecDropSingleTupleTableSlot(open->replaced);
+			ExecDropSingleTupleTableSlot(open->written);
+			ExecCloseIndices(open->target);
+		}
+		if (open->found != NULL)
+			ExecDropSingleTupleTableSlot(open->found);
+		for (int lookup = 0; lookup < BOOKS_LOOKUPS; lookup++)
+			if (open->index[lookup] != NULL)
+				index_close(open->index[lookup], NoLock);
+		table_close(open->rel, NoLock);
+	}
+	if (books->estate != NULL)
+	{
+		ExecCloseResultRelations(books->estate);
+		ExecResetTupleTable(books->estate->es_tupleTable, false);
+		FreeExecutorState(books->estate);
+	}
+	UnregisterSnapshot(books->snapshot);
+	error_context_stack = books->hint.previous;
+	MemoryContextDelete(books->context);
+}
+
+static OpenTable *
+get_table(Books *books, BooksTable table)
+{
+	OpenTable  *open = &books->table[table];
+	TableShape *shape = &table_shapes[table];
+
+	if (open->rel != NULL)
+		return open;
+
+	if (!shape->valid || shape->schema != books->schema)
+	{
+		shape->valid = false;
+		shape->schema = books->schema;
+		shape->relid = get_relname_relid(table_names[table].name, books->schema);
+		if (!OidIsValid(shape->relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table \"%s\" of the extension creditmemo is missing",
+							table_names[table].name),
+					 errhint("Run CREATE EXTENSION creditmemo.")));
+	}
+	open->rel = table_open(shape->relid, table_names[table].lockmode);
+	open->shape = shape;
+	if (!shape->valid)
+		learn_shape(shape, table, open->rel);
+	return open;
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * Rows found
+ * ---------------------------------------------------------------------------------------------
+ */
+
+/*
+ * Begins a look-up of the rows whose first columns, as the lookup names them, have the keys.  They
+ * come in index order, forward or backward.  The row is valid until the next one is asked for.
+ */
+void
+begin_rows(RowScan *rows, Books *books, BooksLookup lookup, ScanDirection direction,
+		   int nkeys, const Datum *keys)
+{
+	const LookupColumns *columns = &lookup_columns[lookup];
+	OpenTable  *open = get_table(books, columns->table);
+	ScanKeyData scan_keys[MAX_LOOKUP_COLUMNS];
+	MemoryContext caller;
+
+	Assert(nkeys <= columns->ncolumns);
+	for (int i = 0; i < nkeys; i++)
+		ScanKeyInit(&scan_keys[i], i + 1, columns->by[i].strategy,
+					columns->by[i].comparison, keys[i]);
+
+	caller = MemoryContextSwitchTo(books->context);
+	if (open->index[lookup] == NULL)
+		open->index[lookup] = index_open(open->shape->index[lookup], AccessShareLock);
+	if (open->found == NULL)
+		open->found = table_slot_create(open->rel, NULL);
+	MemoryContextSwitchTo(caller);
+
+	rows->books = books;
+	rows->table = columns->table;
+	rows->direction = direction;
+	rows->row = open->found;
+	rows->scan = compat_index_beginscan(open->rel, open->index[lookup], books->snapshot, nkeys);
+	index_rescan(rows->scan, scan_keys, nkeys, NULL, 0);
+}
+
+static void
+raise_serialization_failure(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update")));
+}
+
+/*
+ * Steps to the next row; false when there is none.  Raises a serialization failure, under
+ * REPEATABLE READ and SERIALIZABLE, where the row is not as the transaction's snapshot has it.
+ */
+bool
+next_row(RowScan *rows)
+{
+	if (!index_getnext_slot(rows->scan, rows->direction, rows->row))
+		return false;
+	if (IsolationUsesXactSnapshot() &&
+		!table_tuple_satisfies_snapshot(rows->books->table[rows->table].rel, rows->row,
+										GetTransactionSnapshot()))
+		raise_serialization_failure();
+	return true;
+}
+
+void
+end_rows(RowScan *rows)
+{
+	index_endscan(rows->scan);
+}
+
+/* The first row of a look-up; it is valid until the next look-up in the same table. */
+bool
+find_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys, TupleTableSlot **row)
+{
+	RowScan		rows;
+	bool		found;
+
+	begin_rows(&rows, books, lookup, ForwardScanDirection, nkeys, keys);
+	found = next_row(&rows);
+	end_rows(&rows);
+	*row = rows.row;
+	return found;
+}
+
+/*
+ * Locks a row that was found and leaves its latest version in the slot; false if it has been
+ * deleted.  Waits for others.  Under READ COMMITTED it follows their updates, else they are a
+ * serialization failure.
+ */
+bool
+lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode)
+{
+	ItemPointerData tid = row->tts_tid;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(books->table[table].rel, &tid, books->snapshot, row,
+							  GetCurrentCommandId(false), mode, LockWaitBlock,
+							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+							  &failure);
+	switch (result)
+	{
+		case TM_Ok:
+			return true;
+		case TM_Deleted:
+			if (!IsolationUsesXactSnapshot())
+				return false;
+			/* fall through */
+		case TM_Updated:
+			raise_serialization_failure();
+			/* fall through */
+		default:
+			elog(ERROR, "could not lock a row of table \"%s\": result %d",
+				 table_names[table].name, result);
+	}
+	return false;
+}
+
+/* A copy of a row in the current memory context, as update_row() wants it. */
+HeapTuple
+copy_row(TupleTableSlot *row)
+{
+	HeapTuple	copy = ExecCopySlotHeapTuple(row);
+
+	copy->t_self = row->tts_tid;
+	return copy;
+}
+
+/* The number that a column has in its table, for tuples that do not come from a look-up. */
+AttrNumber
+column_number(Books *books, BooksTable table, int column)
+{
+	return get_table(books, table)->shape->attno[column];
+}
+
+/* The value of a column; by reference it is valid as long as the row. */
+Datum
+get_column(Books *books, BooksTable table, TupleTableSlot *row, int column, bool *isnull)
+{
+	return slot_getattr(row, column_number(books, table, column), isnull);
+}
+
+/* The same for a column that is NOT NULL. */
+Datum
+get_required_column(Books *books, BooksTable table, TupleTableSlot *row, int column)
+{
+	bool		isnull;
+	Datum		value = get_column(books, table, row, column, &isnull);
+
+	if (isnull)
+		elog(ERROR, "column \"%s\" of table \"%s\" is null", table_names[table].column[column],
+			 table_names[table].name);
+	return value;
+}
+
+/* The same for a money_amount, in cents. */
+int64
+get_cents(Books *books, BooksTable table, TupleTableSlot *row, int column)
+{
+	return cents_from_numeric(DatumGetNumeric(get_required_column(books, table, row, column)));
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * Rows written
+ * ---------------------------------------------------------------------------------------------
+ */
+
+/* The columns that update_row() may change: all of ours but those of the primary key. */
+static Bitmapset *
+updated_columns(Relation rel, const TableShape *shape, BooksTable table)
+{
+	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
+	Bitmapset  *columns = NULL;
+
+	for (int column = 0; table_names[table].column[column] != NULL; column++)
+	{
+		int			attribute = shape->attno[column] - FirstLowInvalidHeapAttributeNumber;
+
+		if (!bms_is_member(attribute, key))
+			columns = bms_add_member(columns, attribute);
+		if (column + 1 == MAX_COLUMNS)
+			break;
+	}
+	return columns;
+}
+
+/* Makes the executor state that the server's own functions want for writing. */
+static void
+begin_writing(Books *books)
+{
+	MemoryContext caller = MemoryContextSwitchTo(books->context);
+	List	   *range_table = NIL;
+	List	   *permissions = NIL;
+
+	books->estate = CreateExecutorState();
+	for (int table = 0; table < BOOKS_TABLES; table++)
+	{
+		RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+		rte->rtekind = RTE_RELATION;
+		rte->relkind = RELKIND_RELATION;
+		rte->rellockmode = table_names[table].lockmode;
+		if (table_names[table].lockmode == RowExclusiveLock)
+		{
+			OpenTable  *open = get_table(books, table);
+
+			rte->relid = RelationGetRelid(open->rel);
+			compat_declare_updated_columns(rte, &permissions,
+										   updated_columns(open->rel, open->shape, table));
+		}
+		range_table = lappend(range_table, rte);
+	}
+	compat_ExecInitRangeTable(books->estate, range_table, permissions);
+	AfterTriggerBeginQuery();
+	MemoryContextSwitchTo(caller);
+}
+
+static OpenTable *
+get_target(Books *books, BooksTable table)
+{
+	OpenTable  *open = get_table(books, table);
+
+	Assert(table_names[table].lockmode == RowExclusiveLock);
+	if (books->estate == NULL)
+		begin_writing(books);
+	if (open->target == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(books->estate->es_query_cxt);
+
+		open->target = makeNode(ResultRelInfo);
+		InitResultRelInfo(open->target, open->rel, table + 1, NULL, 0);
+		ExecOpenIndices(open->target, false);
+		open->replaced = MakeSingleTupleTableSlot(RelationGetDescr(open->rel), &TTSOpsHeapTuple);
+		open->written = MakeSingleTupleTableSlot(RelationGetDescr(open->rel), &TTSOpsVirtual);
+		MemoryContextSwitchTo(caller);
+	}
+	books->estate->es_snapshot = books->snapshot;
+	books->estate->es_output_cid = GetCurrentCommandId(true);
+	ResetPerTupleExprContext(books->estate);
+	ExecClearTuple(open->written);
+	return open;
+}
+
+void
+set_column(RowValues *values, int column, Datum value)
+{
+	values->value[column] = value;
+	values->isnull[column] = false;
+	values->isset[column] = true;
+}
+
+void
+set_cents(RowValues *values, int column, int64 cents)
+{
+	set_column(values, column, numeric_from_cents(cents));
+}
+
+static void
+store_values(OpenTable *open, const RowValues *values)
+{
+	for (int column = 0; column < MAX_COLUMNS; column++)
+		if (values->isset[column])
+		{
+			int			attribute = open->shape->attno[column] - 1;
+
+			open->written->tts_values[attribute] = values->value[column];
+			open->written->tts_isnull[attribute] = values->isnull[column];
+		}
+	ExecStoreVirtualTuple(open->written);
+}
+
+/* Inserts a row; columns not set are null.  Constraints are checked by the server. */
+void
+insert_row(Books *books, BooksTable table, const RowValues *values)
+{
+	OpenTable  *open = get_target(books, table);
+
+	memset(open->written->tts_isnull, true,
+		   open->written->tts_tupleDescriptor->natts * sizeof(bool));
+	store_values(open, values);
+	ExecSimpleRelationInsert(open->target, books->estate, open->written);
+}
+
+static TupleTableSlot *row_being_updated = NULL;
+
+/*
+ * Updates a row that was locked and copied; columns not set stay as they are.  No row may be
+ * updated twice before the books are closed.  Constraints are checked by the server.
+ */
+void
+update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *values)
+{
+	OpenTable  *open = get_target(books, table);
+	TupleTableSlot *outer = row_being_updated;
+	EPQState	epqstate;
+
+	ExecStoreHeapTuple(row, open->replaced, false);
+	heap_deform_tuple(row, RelationGetDescr(open->rel), open->written->tts_values,
+					  open->written->tts_isnull);
+	store_values(open, values);
+
+	compat_EvalPlanQualInit(&epqstate, books->estate);
+	PG_TRY();
+	{
+		row_being_updated = open->written;
+		ExecSimpleRelationUpdate(open->target, books->estate, &epqstate, open->replaced,
+								 open->written);
+	}
+	PG_FINALLY();
+	{
+		row_being_updated = outer;
+	}
+	PG_END_TRY();
+	EvalPlanQualEnd(&epqstate);
+	ExecClearTuple(open->replaced);
+}
+
+/* Whether a row that a trigger was called for is written by us, and not by somebody's statement. */
+bool
+books_write_row(TupleTableSlot *row)
+{
+	return row != NULL && row == row_being_updated;
+}

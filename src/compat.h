@@ -1,0 +1,62 @@
+/*
+ * compat.h
+ *		All differences between the supported servers, PostgreSQL 14 to 18.
+ *
+ * Code elsewhere calls the names defined here and knows one server only.
+ */
+#ifndef CREDITMEMO_COMPAT_H
+#define CREDITMEMO_COMPAT_H
+
+#include "access/genam.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+
+#if PG_VERSION_NUM < 140000
+#error "creditmemo needs PostgreSQL 14 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#else
+#define compat_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, nkeys, 0)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define compat_EvalPlanQualInit(epqstate, estate) \
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1, NIL)
+#else
+#define compat_EvalPlanQualInit(epqstate, estate) \
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1)
+#endif
+
+/*
+ * Which columns of a table a write may change is kept in its range table entry up to
+ * PostgreSQL 15, in the entry's permission info since.
+ */
+#if PG_VERSION_NUM >= 160000
+#define compat_declare_updated_columns(rte, perminfos, columns) \
+	(addRTEPermissionInfo(perminfos, rte)->updatedCols = (columns))
+#else
+#define compat_declare_updated_columns(rte, perminfos, columns) \
+	((rte)->updatedCols = (columns), (void) *(perminfos))
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define compat_ExecInitRangeTable(estate, range_table, perminfos) \
+	ExecInitRangeTable(estate, range_table, perminfos, \
+					   bms_add_range(NULL, 1, list_length(range_table)))
+#elif PG_VERSION_NUM >= 160000
+#define compat_ExecInitRangeTable(estate, range_table, perminfos) \
+	ExecInitRangeTable(estate, range_table, perminfos)
+#else
+#define compat_ExecInitRangeTable(estate, range_table, perminfos) \
+	ExecInitRangeTable(estate, range_table)
+#endif
+
+#endif							/* CREDITMEMO_COMPAT_H */

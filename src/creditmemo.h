@@ -1,0 +1,41 @@
+/*
+ * creditmemo.h
+ *		Words that the whole extension shares: money, service periods, texts.
+ */
+#ifndef CREDITMEMO_H
+#define CREDITMEMO_H
+
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "utils/date.h"
+#include "utils/numeric.h"
+
+#include "compat.h"
+
+/* money.c: money is counted in cents inside, and is numeric outside */
+#define CENTS_LIMIT INT64CONST(100000000000000000)	/* 10^15 whole units */
+
+extern int64 cents_from_numeric(Numeric amount);
+extern Datum numeric_from_cents(int64 cents);
+extern int64 cents_from_sum(int128 sum, const text *account_id, DateADT service_period);
+extern char *money_text(Numeric amount, const char *currency);
+
+/* period.c */
+extern DateADT month_of(DateADT date);
+extern void require_service_period(DateADT date);
+extern char *service_period_text(DateADT service_period);
+extern char *date_text(DateADT date);
+extern char *long_date_text(DateADT date);
+
+/* text.c */
+extern int	compare_text(const text *a, const text *b);
+extern text *copy_text(Datum value, MemoryContext context);
+extern char *account_list_text(List *account_ids);
+
+/* po.c */
+struct Books;
+extern text *po_in_force(struct Books *books, text *account_id);
+
+#endif							/* CREDITMEMO_H */

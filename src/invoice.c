@@ -1,0 +1,356 @@
+/*
+ * invoice.c
+ *		Invoices: a customer's open billings of a service period, with their figures fixed.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "settle.h"
+
+PG_FUNCTION_INFO_V1(issue_invoice);
+
+typedef struct Invoice
+{
+	text	   *invoice_number;
+	text	   *customer_id;
+	DateADT		service_period;
+	DateADT		invoice_date;
+	DateADT		due_date;
+} Invoice;
+
+/* ---------------------------------------------------------------------------------------------
+ * Whom to bill
+ * ---------------------------------------------------------------------------------------------
+ */
+
+/* The customer's payment terms in days; raises foreign_key_violation for an unknown customer. */
+static int32
+payment_terms(Books *books, text *customer_id)
+{
+	Datum		key = PointerGetDatum(customer_id);
+	TupleTableSlot *row;
+
+	if (!find_row(books, CUSTOMER_BY_ID, 1, &key, &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("unknown customer %s", text_to_cstring(customer_id)),
+				 errhint("Insert it into creditmemo.customer first.")));
+	return DatumGetInt32(get_required_column(books, CUSTOMER, row, CUSTOMER_PAYMENT_TERMS_DAYS));
+}
+
+static void
+require_unused_number(Books *books, text *invoice_number)
+{
+	Datum		key = PointerGetDatum(invoice_number);
+	TupleTableSlot *row;
+
+	if (VARSIZE_ANY_EXHDR(invoice_number) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("the number of an invoice cannot be empty"),
+				 errhint("Give the number that the invoice has in the ERP.")));
+	if (find_row(books, INVOICE_BY_NUMBER, 1, &key, &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("invoice number %s is used already", text_to_cstring(invoice_number)),
+				 errhint("Give a new number; that of a voided invoice cannot be used again.")));
+}
+
+static int
+compare_texts(const ListCell *a, const ListCell *b)
+{
+	return compare_text(lfirst(a), lfirst(b));
+}
+
+/* The accounts that the caller named, or all of the customer. */
+static List *
+accounts_to_bill(Books *books, const Invoice *invoice, ArrayType *named)
+{
+	List	   *account_ids = NIL;
+
+	if (named != NULL)
+	{
+		Datum	   *elements;
+		bool	   *nulls;
+		int			n;
+
+		deconstruct_array(named, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+		for (int i = 0; i < n; i++)
+		{
+			if (nulls[i])
+				ereport(ERROR,
+						(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						 errmsg("an account to invoice is null"),
+						 errhint("Give ids of member accounts, or null instead of the array for all.")));
+			account_ids = lappend(account_ids, DatumGetTextPP(elements[i]));
+		}
+	}
+	else
+	{
+		Datum		key = PointerGetDatum(invoice->customer_id);
+		RowScan		rows;
+
+		begin_rows(&rows, books, ACCOUNTS_OF_CUSTOMER, ForwardScanDirection, 1, &key);
+		while (next_row(&rows))
+			account_ids = lappend(account_ids,
+								  copy_text(get_required_column(books, MEMBER_ACCOUNT, rows.row,
+																ACCOUNT_ID),
+											CurrentMemoryContext));
+		end_rows(&rows);
+	}
+	list_sort(account_ids, compare_texts);
+	return account_ids;
+}
+
+/*
+ * Locks the accounts FOR UPDATE, in order.  Raises an error for unknown accounts and for accounts
+ * of another customer.
+ */
+static AccountChange *
+lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, int *naccounts)
+{
+	AccountChange *accounts = palloc0(Max(list_length(account_ids), 1) * sizeof(AccountChange));
+	List	   *others = NIL;
+	ListCell   *cell;
+
+	*naccounts = 0;
+	foreach(cell, account_ids)
+	{
+		if (*naccounts > 0 &&
+			compare_text(accounts[*naccounts - 1].account_id, lfirst(cell)) == 0)
+			continue;
+		accounts[*naccounts].account_id = lfirst(cell);
+		accounts[*naccounts].lock = LockTupleExclusive;
+		(*naccounts)++;
+	}
+	lock_accounts(books, accounts, *naccounts);
+
+	for (int i = 0; i < *naccounts; i++)
+		if (compare_text(accounts[i].customer_id, invoice->customer_id) != 0)
+			others = lappend(others, accounts[i].account_id);
+	if (others != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an invoice of customer %s cannot bill another customer's account",
+						text_to_cstring(invoice->customer_id)),
+				 errdetail("Of another customer: %s.", account_list_text(others)),
+				 errhint("Invoice each customer's accounts by themselves.")));
+	return accounts;
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * What to bill
+ * ---------------------------------------------------------------------------------------------
+ */
+
+static bool
+has_lines(Books *books, text *account_id, DateADT service_period, int32 billing_no)
+{
+	Datum		keys[2] = {DateADTGetDatum(service_period), PointerGetDatum(account_id)};
+	bool		found = false;
+	RowScan		rows;
+
+	/* newest first: those of the open billing */
+	begin_rows(&rows, books, LINES_OF_PERIOD, BackwardScanDirection, 2, keys);
+	while (!found && next_row(&rows))
+		found = billing_no == DatumGetInt32(get_required_column(books, UTILIZATION, rows.row,
+																LINE_BILLING_NO));
+	end_rows(&rows);
+	return found;
+}
+
+/*
+ * Finds the account's open billing of the period, null if it has none with lines; and what credit
+ * the account's other open billings hold.
+ */
+static HeapTuple
+find_open_billing(Books *books, text *account_id, DateADT service_period, int64 *credit,
+				  int64 *credit_elsewhere)
+{
+	Datum		key = PointerGetDatum(account_id);
+	HeapTuple	billing = NULL;
+	int32		billing_no = 0;
+	RowScan		rows;
+
+	*credit_elsewhere = 0;
+	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
+	while (next_row(&rows))
+	{
+		bool		not_invoiced;
+		bool		not_folded;
+
+		(void) get_column(books, BILLING, rows.row, BILLING_INVOICE_NUMBER, &not_invoiced);
+		(void) get_column(books, BILLING, rows.row, BILLING_FOLDED_INTO, &not_folded);
+		if (!not_invoiced || !not_folded)
+			continue;
+		if (DatumGetDateADT(get_required_column(books, BILLING, rows.row,
+												BILLING_SERVICE_PERIOD)) == service_period)
+		{
+			billing = copy_row(rows.row);
+			billing_no = DatumGetInt32(get_required_column(books, BILLING, rows.row, BILLING_NO));
+			*credit = get_cents(books, BILLING, rows.row, BILLING_CREDIT);
+		}
+		else
+			*credit_elsewhere += get_cents(books, BILLING, rows.row, BILLING_CREDIT);
+	}
+	end_rows(&rows);
+
+	if (billing != NULL && !has_lines(books, account_id, service_period, billing_no))
+		billing = NULL;
+	return billing;
+}
+
+static int64
+sum_of_balances(Books *books, text *account_id)
+{
+	Datum		key = PointerGetDatum(account_id);
+	int64		sum = 0;
+	RowScan		rows;
+
+	begin_rows(&rows, books, MEMOS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
+	while (next_row(&rows))
+		sum += get_cents(books, CREDIT_MEMO, rows.row, MEMO_BALANCE);
+	end_rows(&rows);
+	return sum;
+}
+
+/*
+ * Puts the open billing of the account on the invoice; false if there is nothing to bill.  Fixes
+ * its PO and its balances: what is left for future use is the balances of all the account's memos
+ * and the credit on its other open billings (design section 4, Fixed when invoiced).
+ */
+static bool
+invoice_account(Books *books, const Invoice *invoice, const AccountChange *account)
+{
+	int64		credit = 0;
+	int64		credit_elsewhere;
+	int64		balance_after;
+	HeapTuple	billing = find_open_billing(books, account->account_id, invoice->service_period,
+											&credit, &credit_elsewhere);
+	RowValues	values = {0};
+	text	   *po_number;
+
+	if (billing == NULL)
+		return false;
+	refuse_closed_period(account, invoice->service_period);
+
+	balance_after = sum_of_balances(books, account->account_id) + credit_elsewhere;
+	set_column(&values, BILLING_INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
+	set_cents(&values, BILLING_PRIOR_BALANCE, balance_after + credit);
+	set_cents(&values, BILLING_BALANCE_AFTER, balance_after);
+	po_number = po_in_force(books, account->account_id);
+	if (po_number != NULL)
+		set_column(&values, BILLING_PO_NUMBER, PointerGetDatum(po_number));
+	update_row(books, BILLING, billing, &values);
+	return true;
+}
+
+static void
+require_argument(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s of an invoice cannot be null", name),
+				 errhint("Give invoice number, customer, service period and, unless it is today, the invoice date.")));
+}
+
+static void
+write_invoice(Books *books, const Invoice *invoice)
+{
+	RowValues	values = {0};
+
+	set_column(&values, INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
+	set_column(&values, INVOICE_CUSTOMER_ID, PointerGetDatum(invoice->customer_id));
+	set_column(&values, INVOICE_SERVICE_PERIOD, DateADTGetDatum(invoice->service_period));
+	set_column(&values, INVOICE_DATE, DateADTGetDatum(invoice->invoice_date));
+	set_column(&values, INVOICE_DUE_DATE, DateADTGetDatum(invoice->due_date));
+	insert_row(books, INVOICE, &values);
+}
+
+/* The invoice as a row of its table, in the caller's memory context. */
+static Datum
+invoice_row(FunctionCallInfo fcinfo, Books *books, const Invoice *invoice)
+{
+	TupleDesc	tupdesc;
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "issue_invoice does not return a row");
+	values = palloc0(tupdesc->natts * sizeof(Datum));
+	nulls = palloc(tupdesc->natts * sizeof(bool));
+	memset(nulls, true, tupdesc->natts * sizeof(bool));
+
+#define SET(column, datum) \
+	(values[column_number(books, INVOICE, column) - 1] = (datum), \
+	 nulls[column_number(books, INVOICE, column) - 1] = false)
+	SET(INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
+	SET(INVOICE_CUSTOMER_ID, PointerGetDatum(invoice->customer_id));
+	SET(INVOICE_SERVICE_PERIOD, DateADTGetDatum(invoice->service_period));
+	SET(INVOICE_DATE, DateADTGetDatum(invoice->invoice_date));
+	SET(INVOICE_DUE_DATE, DateADTGetDatum(invoice->due_date));
+#undef SET
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+}
+
+/*
+ * issue_invoice(invoice_number text, customer_id text, service_period date, invoice_date date,
+ * accounts text[]) returns invoice
+ *
+ * Puts the open billings that have lines, of the period and the customer's accounts (or the given
+ * ones), on a new invoice.  Raises null_value_not_allowed, check_violation (not a service period,
+ * an infinite invoice date), foreign_key_violation (unknown customer or account), unique_violation
+ * (number used), invalid_parameter_value (another customer's account), no_data_found (nothing to
+ * bill), serialization_failure above READ COMMITTED.
+ */
+Datum
+issue_invoice(PG_FUNCTION_ARGS)
+{
+	static const char *const arguments[] = {"number", "customer", "service period", "date"};
+	Invoice		invoice;
+	AccountChange *accounts;
+	int			naccounts;
+	int			nbillings = 0;
+	Books	   *books;
+	Datum		result;
+
+	for (int i = 0; i < lengthof(arguments); i++)
+		require_argument(fcinfo, i, arguments[i]);
+	invoice.invoice_number = PG_GETARG_TEXT_PP(0);
+	invoice.customer_id = PG_GETARG_TEXT_PP(1);
+	invoice.service_period = PG_GETARG_DATEADT(2);
+	invoice.invoice_date = PG_GETARG_DATEADT(3);
+	require_service_period(invoice.service_period);
+	if (DATE_NOT_FINITE(invoice.invoice_date))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("the date of an invoice cannot be infinite"),
+				 errhint("Give the date that the invoice shall bear.")));
+
+	books = open_books(extension_schema(fcinfo));
+	invoice.due_date = invoice.invoice_date + payment_terms(books, invoice.customer_id);
+	require_unused_number(books, invoice.invoice_number);
+	accounts = lock_accounts_to_bill(books, &invoice,
+									 accounts_to_bill(books, &invoice,
+													  PG_ARGISNULL(4) ? NULL :
+													  PG_GETARG_ARRAYTYPE_P(4)), &naccounts);
+	for (int i = 0; i < naccounts; i++)
+		nbillings += invoice_account(books, &invoice, &accounts[i]);
+	if (nbillings == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("nothing to bill customer %s for %s",
+						text_to_cstring(invoice.customer_id),
+						service_period_text(invoice.service_period)),
+				 errdetail("No open billing of that service period has lines."),
+				 errhint("See what is open in creditmemo.unbilled.")));
+	write_invoice(books, &invoice);
+	result = invoice_row(fcinfo, books, &invoice);
+	close_books(books);
+	PG_RETURN_DATUM(result);
+}

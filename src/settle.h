@@ -1,0 +1,39 @@
+/*
+ * settle.h
+ *		The engine: whatever changed for accounts and periods, it settles their billings.
+ */
+#ifndef CREDITMEMO_SETTLE_H
+#define CREDITMEMO_SETTLE_H
+
+#include "books.h"
+
+/* By how much a statement changed the lines of an account's service period, in cents. */
+typedef struct PeriodChange
+{
+	DateADT		service_period;
+	int64		utilization;
+	int64		creditable;
+	int32		billing_no;		/* set by settle_accounts(): the billing that took the change up */
+} PeriodChange;
+
+/* All that a statement changed for a member account. */
+typedef struct AccountChange
+{
+	text	   *account_id;
+	LockTupleMode lock;			/* LockTupleKeyShare: nothing but new charges; else
+								 * LockTupleExclusive */
+	bool		terms_changed;	/* a memo's eligibility was changed */
+	int			nperiods;
+	PeriodChange *periods;		/* oldest first */
+	int			nissued;
+	int64	   *issued;			/* ids of new memos, ascending */
+	bool		is_closed;		/* set by lock_accounts(), with closed_through */
+	DateADT		closed_through;
+	text	   *customer_id;	/* set by lock_accounts() */
+} AccountChange;
+
+extern void lock_accounts(Books *books, AccountChange *changes, int nchanges);
+extern void settle_accounts(Books *books, AccountChange *changes, int nchanges);
+extern void refuse_closed_period(const AccountChange *change, DateADT service_period);
+
+#endif							/* CREDITMEMO_SETTLE_H */

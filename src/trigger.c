@@ -1,0 +1,109 @@
+/*
+ * trigger.c
+ *		What trigger functions share: the check of how they are called, and transition tables; and
+ *		the trigger that refuses.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "books.h"
+#include "trigger.h"
+
+PG_FUNCTION_INFO_V1(refuse_change);
+
+#define EVENT_MASK (TRIGGER_EVENT_OPMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_TIMINGMASK)
+
+/*
+ * Checks that a function is called as trigger for the event (a combination of the TRIGGER_EVENT_...
+ * bits) on the extension's own table, and returns the call.  Null for table: any.
+ */
+TriggerData *
+trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
+{
+	TriggerData *call = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" can only be called as a trigger",
+						get_func_name(fcinfo->flinfo->fn_oid))));
+	if (table != NULL &&
+		((call->tg_event & EVENT_MASK) != event ||
+		 RelationGetNamespace(call->tg_relation) != extension_schema(fcinfo) ||
+		 strcmp(RelationGetRelationName(call->tg_relation), table) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" belongs to the trigger that CREATE EXTENSION creditmemo makes on table \"%s\"",
+						get_func_name(fcinfo->flinfo->fn_oid), table),
+				 errhint("Drop the trigger \"%s\".", call->tg_trigger->tgname)));
+	return call;
+}
+
+/*
+ * Whether an inserted row is live, that is, recorded by this transaction.  An older one is being
+ * restored or copied, and its effects with it (design section 4, Live or restored).
+ */
+bool
+is_live(Datum recorded_at)
+{
+	return DatumGetTimestampTz(recorded_at) == GetCurrentTransactionStartTimestamp();
+}
+
+/* Begins to read a transition table of the call.  Others may read it too: each at its own place. */
+void
+begin_transition_rows(TransitionRows *rows, TriggerData *call, Tuplestorestate *store)
+{
+	rows->store = store;
+	rows->row = MakeSingleTupleTableSlot(RelationGetDescr(call->tg_relation),
+										 &TTSOpsMinimalTuple);
+	rows->read_pointer = tuplestore_alloc_read_pointer(store, EXEC_FLAG_REWIND);
+	rewind_transition_rows(rows);
+}
+
+/* Steps to the next row; false when there is none. */
+bool
+next_transition_row(TransitionRows *rows)
+{
+	tuplestore_select_read_pointer(rows->store, rows->read_pointer);
+	return tuplestore_gettupleslot(rows->store, true, false, rows->row);
+}
+
+/* Goes back to before the first row. */
+void
+rewind_transition_rows(TransitionRows *rows)
+{
+	tuplestore_select_read_pointer(rows->store, rows->read_pointer);
+	tuplestore_rescan(rows->store);
+}
+
+void
+end_transition_rows(TransitionRows *rows)
+{
+	ExecDropSingleTupleTableSlot(rows->row);
+}
+
+/*
+ * refuse_change() returns trigger: BEFORE UPDATE, DELETE or TRUNCATE, FOR EACH STATEMENT.
+ *
+ * Raises restrict_violation with the trigger's argument as hint.  Our own writes go through the
+ * table access method and fire no statement triggers, so whoever comes here is somebody else
+ * (design section 4: the ledger refuses update, delete and truncate).
+ */
+Datum
+refuse_change(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, NULL, 0);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_RESTRICT_VIOLATION),
+			 errmsg("table \"%s\" refuses %s", RelationGetRelationName(call->tg_relation),
+					TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? "UPDATE" :
+					TRIGGER_FIRED_BY_DELETE(call->tg_event) ? "DELETE" : "TRUNCATE"),
+			 call->tg_trigger->tgnargs > 0 ? errhint("%s", call->tg_trigger->tgargs[0]) : 0));
+	PG_RETURN_NULL();
+}

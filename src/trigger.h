@@ -1,0 +1,31 @@
+/*
+ * trigger.h
+ *		What trigger functions share: the check of how they are called, and transition tables.
+ */
+#ifndef CREDITMEMO_TRIGGER_H
+#define CREDITMEMO_TRIGGER_H
+
+#include "commands/trigger.h"
+#include "utils/tuplestore.h"
+
+#include "creditmemo.h"
+
+extern TriggerData *trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event);
+
+extern bool is_live(Datum recorded_at);
+
+/* The rows of a transition table, read one after the other. */
+typedef struct TransitionRows
+{
+	Tuplestorestate *store;
+	int			read_pointer;
+	TupleTableSlot *row;
+} TransitionRows;
+
+extern void begin_transition_rows(TransitionRows *rows, TriggerData *call,
+								  Tuplestorestate *store);
+extern bool next_transition_row(TransitionRows *rows);
+extern void rewind_transition_rows(TransitionRows *rows);
+extern void end_transition_rows(TransitionRows *rows);
+
+#endif							/* CREDITMEMO_TRIGGER_H */
