@@ -1,0 +1,102 @@
+-- Three months of a reseller of AWS with two customers: what the statements of README.md do.
+
+\set ON_ERROR_STOP on
+\set QUIET on
+\pset footer off
+SET client_min_messages = warning;
+SET datestyle = iso;
+CREATE EXTENSION creditmemo;
+SET search_path = creditmemo;
+
+INSERT INTO customer (customer_id, name, email) VALUES
+	('ACME', 'Acme University', 'ap@acme.example'),
+	('HARBOR', 'Blue Harbor Labs', 'invoices@harbor.example');
+INSERT INTO payer_account (payer_account_id, name) VALUES
+	('990000000001', 'Reseller payer 1'), ('990000000002', 'Reseller payer 2');
+INSERT INTO member_account (account_id, payer_account_id, customer_id, name) VALUES
+	('000011111234', '990000000001', 'ACME', 'Genome project'),
+	('410022225501', '990000000002', 'HARBOR', 'Production'),
+	('410022227702', '990000000002', 'HARBOR', 'Research'),
+	('410022229903', '990000000002', 'HARBOR', 'Archive');
+INSERT INTO po_assignment (account_id, po_number) VALUES
+	('000011111234', 'PO-7001'), ('410022225501', 'PO-8100'),
+	('410022227702', 'PO-8100'), ('410022229903', 'PO-8100');
+INSERT INTO credit_memo (account_id, amount, redeemed_on, expires_on, note) VALUES
+	('000011111234', 1000.00, '2019-01-15', NULL, 'AWS promotional credit'),
+	('410022227702', 600.00, '2019-01-20', '2020-01-31', 'AWS promotional credit');
+-- moved to another purchase order: the memos keep theirs
+INSERT INTO po_assignment (account_id, po_number) VALUES ('410022227702', 'PO-8200');
+
+CREATE TEMP TABLE bill (service_period date, account_id text, service text, description text,
+	amount numeric, source_id text);
+\copy bill FROM 'test/demo/bill.csv' WITH (FORMAT csv, HEADER)
+
+\echo
+\echo 'CREDIT MEMOS BEFORE'
+\echo 'Two accounts own credit: the only account of Acme University, and one of Blue Harbor''s three.'
+\echo 'A memo keeps the purchase order (PO) that its account had when it was issued.'
+\echo
+SELECT memo_number AS memo, account_id, po_number AS po, amount, balance, status
+FROM memo_balance ORDER BY memo_id;
+
+\echo 'THREE MONTHS'
+\echo 'Each month the bill is loaded with one INSERT, which applies the credit, and each customer invoiced.'
+\echo
+DO $$
+DECLARE
+	month date;
+	customer record;
+	number int := 1001;
+BEGIN
+	FOR month IN SELECT DISTINCT service_period FROM pg_temp.bill ORDER BY 1 LOOP
+		INSERT INTO creditmemo.utilization (service_period, account_id, service, description, amount, source_id)
+		SELECT service_period, account_id, service, description, amount, source_id
+		FROM pg_temp.bill
+		WHERE service_period = month;
+		FOR customer IN SELECT DISTINCT customer_id FROM creditmemo.unbilled ORDER BY 1 LOOP
+			PERFORM creditmemo.issue_invoice('SI' || number, customer.customer_id, month,
+				(month + interval '1 month 4 days')::date);
+			number := number + 1;
+		END LOOP;
+	END LOOP;
+END
+$$;
+
+\echo 'INVOICES, THE FACE'
+\echo
+SELECT invoice_number AS invoice, service_period_text(service_period) AS period, customer_name, accounts,
+	total_utilization, credit_applied, balance_due
+FROM invoice_face ORDER BY invoice_number;
+
+\echo 'INVOICES, THE BODY'
+\echo 'The credit stands against the account that owns it, and against no other.'
+\echo
+SELECT invoice_number AS invoice, account_id, po_number AS po, utilization, credit_applied, due,
+	prior_balance, balance_of_funds
+FROM invoice_body ORDER BY invoice_number, account_id;
+
+\echo 'E-MAILS'
+\pset tuples_only on
+\pset format unaligned
+SELECT E'\nTo: ' || recipient || E'\nSubject: ' || subject || E'\n\n' || body_text
+	|| E'\n\n' || repeat('-', 60)
+FROM invoice_email ORDER BY invoice_number;
+\pset format aligned
+\pset tuples_only off
+
+\echo
+\echo 'CREDIT MEMOS AFTER'
+\echo
+SELECT memo_number AS memo, account_id, po_number AS po, po_number_now AS po_now, amount, applied, balance,
+	status, months_left
+FROM memo_balance ORDER BY memo_id;
+
+\echo 'WHERE THE CREDIT WENT'
+\echo
+SELECT memo_number AS memo, entry_no AS entry, entry_type, amount, balance_after,
+	service_period_text(service_period) AS period, invoice_number AS invoice
+FROM memo_statement ORDER BY memo_id, entry_no;
+
+\echo 'THE BOOKS ARE SOUND when verify() finds no problem:'
+\echo
+SELECT count(*) AS problems FROM verify();

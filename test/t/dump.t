@@ -1,0 +1,70 @@
+# What pg_dump writes, psql and pg_restore give back: every table equal, nothing paid twice, and the
+# next insert works.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use File::Temp;
+use Psql qw(new_database psql run_ok books_are_sound);
+use Test::More;
+
+my $original = new_database('creditmemo_dump');
+psql($original, <<'END');
+SET search_path = creditmemo;
+INSERT INTO customer (customer_id, name) VALUES ('ACME', 'Acme');
+INSERT INTO payer_account VALUES ('999999999999');
+INSERT INTO member_account (account_id, payer_account_id, customer_id)
+	SELECT lpad(n::text, 12, '0'), '999999999999', 'ACME' FROM generate_series(1, 50) n;
+INSERT INTO po_assignment (account_id, po_number) SELECT account_id, 'PO' FROM member_account;
+INSERT INTO credit_memo (account_id, amount, redeemed_on, services)
+	SELECT account_id, 30, '2019-01-01', CASE WHEN account_id::int % 3 = 0 THEN '{Amazon EC2}'::text[] END
+	FROM member_account;
+INSERT INTO utilization (service_period, account_id, service, amount, source_id)
+	SELECT '2019-01-01', account_id, 'Amazon EC2', 10 + n, n
+	FROM member_account, generate_series(1, 3) n;
+SELECT count(*) FROM issue_invoice('SI1', 'ACME', '2019-01-01', '2019-02-05');
+INSERT INTO utilization (service_period, account_id, service, amount)
+	SELECT '2019-01-01', account_id, 'Amazon EC2', -25 FROM member_account;
+INSERT INTO utilization (service_period, account_id, service, amount)
+	SELECT '2019-02-01', account_id, 'Amazon S3', 7 FROM member_account;
+INSERT INTO provider_credit (account_id, payer_account_id, service_period, amount)
+	VALUES ('000000000001', '999999999999', '2019-01-01', -5);
+END
+books_are_sound($original);
+
+my @tables = qw(customer payer_account member_account po_assignment credit_memo utilization invoice
+  billing memo_entry provider_credit);
+
+sub contents
+{
+	my ($database) = @_;
+	return join "\n",
+	  map { psql($database, "SELECT '$_', t FROM creditmemo.$_ t ORDER BY t::text") } @tables;
+}
+
+my $expected = contents($original);
+my $dump = File::Temp->new;
+my %restores = (
+	'plain' => [ [ 'pg_dump', '-f', $dump, $original ],
+		sub { [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $_[0], '-f', $dump ] } ],
+	'custom' => [ [ 'pg_dump', '-Fc', '-f', $dump, $original ],
+		sub { [ 'pg_restore', '--exit-on-error', '-d', $_[0], $dump ] } ]);
+
+for my $format (sort keys %restores)
+{
+	my ($dump_command, $restore_command) = @{ $restores{$format} };
+	my $restored = new_database("creditmemo_restored_$format", without_extension => 1);
+	run_ok("$format dump", @$dump_command);
+	run_ok("$format restore", @{ $restore_command->($restored) });
+	is(contents($restored), $expected, "every table is equal after a $format restore");
+	books_are_sound($restored);
+	psql($restored, <<'END');
+INSERT INTO creditmemo.credit_memo (account_id, amount, redeemed_on) VALUES ('000000000001', 1, '2019-01-01');
+INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
+	VALUES ('2019-02-01', '000000000001', 'Amazon S3', 7);
+END
+	books_are_sound($restored, 'the books are sound after the next inserts');
+}
+
+done_testing();
