@@ -9,7 +9,7 @@
  * Isolation.  Rows are looked up with the latest snapshot, so that under READ COMMITTED whatever
  * was committed before we had our locks is seen.  Under stricter levels a row that the
  * transaction's own snapshot does not see in the same version is a serialization failure: a row
- * lock alone would raise none (design section 4, Locks).
+ * lock alone would raise none (rule Locks).
  */
 #include "postgres.h"
 

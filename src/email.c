@@ -177,7 +177,7 @@ append_balances(Email *email, SPITupleTable *body, uint64 row)
 /*
  * email_text(invoice_number text) returns text
  *
- * The e-mail that submits the invoice (design section 7): what credit paid, what is due, and for
+ * The e-mail that submits the invoice (rule Fixed when invoiced): what credit paid, what is due, and for
  * each account that has or had credit its prior balance, this month's utilization and the balance
  * of funds.  Null for an unknown invoice.  Reads as the caller.
  */

@@ -221,7 +221,7 @@ sum_of_balances(Books *books, text *account_id)
 /*
  * Puts the open billing of the account on the invoice; false if there is nothing to bill.  Fixes
  * its PO and its balances: what is left for future use is the balances of all the account's memos
- * and the credit on its other open billings (design section 4, Fixed when invoiced).
+ * and the credit on its other open billings (rule Fixed when invoiced).
  */
 static bool
 invoice_account(Books *books, const Invoice *invoice, const AccountChange *account)

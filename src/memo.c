@@ -135,7 +135,7 @@ require_unset(Books *books, TriggerData *call, HeapTuple tuple)
 /*
  * stamp_credit_memo() returns trigger: BEFORE INSERT ON credit_memo, FOR EACH ROW.
  *
- * Sets number, balance, first and last period, and the PO in force (design section 4, PO and
+ * Sets number, balance, first and last period, and the PO in force (rules PO and
  * Time).  A row recorded before is being restored and is left as it is.  Where the account has no
  * PO an empty one is set: issue_credit_memo() will name all such accounts, or the unknown ones.
  */

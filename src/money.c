@@ -62,7 +62,7 @@ numeric_text(Numeric amount)
  * check_money_amount(numeric) returns boolean: the CHECK of the domain money_amount.
  *
  * Returns true.  Raises check_violation for NaN, an infinity, an absolute value of 10^15 or more,
- * or more than two decimals (design section 3: never silently rounded).
+ * or more than two decimals (rule Money: never silently rounded).
  */
 Datum
 check_money_amount(PG_FUNCTION_ARGS)

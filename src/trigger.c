@@ -46,7 +46,7 @@ trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
 
 /*
  * Whether an inserted row is live, that is, recorded by this transaction.  An older one is being
- * restored or copied, and its effects with it (design section 4, Live or restored).
+ * restored or copied, and its effects with it (rule Live or restored).
  */
 bool
 is_live(Datum recorded_at)
@@ -92,7 +92,7 @@ end_transition_rows(TransitionRows *rows)
  *
  * Raises restrict_violation with the trigger's argument as hint.  Our own writes go through the
  * table access method and fire no statement triggers, so whoever comes here is somebody else
- * (design section 4: the ledger refuses update, delete and truncate).
+ * (rule Ledger: entries are only ever added).
  */
 Datum
 refuse_change(PG_FUNCTION_ARGS)
