@@ -5,12 +5,13 @@ EXTENSION = creditmemo
 MODULE_big = creditmemo
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 DATA = $(wildcard sql/creditmemo--*.sql)
-PG_CPPFLAGS = -I$(srcdir)/src
+PG_CPPFLAGS = -I$(srcdir)/src -fvisibility=hidden
 
 REGRESS = install first_memo several_accounts memo_order eligibility purchase_orders refunds \
-	services loads memo_changes errors restored
+	services loads memo_changes errors restored guards
 REGRESS_OPTS = --inputdir=test --load-extension=creditmemo
-ISOLATION = load_load load_load_open load_memo load_invoice memo_memo memo_invoice invoice_invoice
+ISOLATION = load_load load_load_open load_memo load_invoice load_expiry memo_memo memo_invoice \
+	invoice_invoice refund_others
 ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=creditmemo
 EXTRA_CLEAN = results regression.diffs regression.out
 

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -28,7 +29,7 @@ lock_account(Books *books, AccountChange *change, LockTupleMode mode)
 	bool		isnull;
 
 	if (!find_row(books, ACCOUNT_BY_ID, 1, &key, &row) ||
-		!lock_row(books, MEMBER_ACCOUNT, row, mode))
+		!lock_row(books, MEMBER_ACCOUNT, row, mode, change->lock_policy))
 		return false;
 
 	closed_through = get_column(books, MEMBER_ACCOUNT, row, ACCOUNT_CLOSED_THROUGH, &isnull);
@@ -77,7 +78,7 @@ refuse_closed_period(const AccountChange *change, DateADT service_period)
 	if (change->is_closed && service_period <= change->closed_through)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("service period %s is closed for member account %s",
+				 errmsg("service period %s is closed for member account \"%s\"",
 						service_period_text(service_period),
 						text_to_cstring(change->account_id)),
 				 errdetail("It is closed through %s: what is closed takes no more utilization, credit or invoices.",
@@ -170,7 +171,7 @@ open_billing(Account *account, DateADT service_period)
 	if (period->open_no == 0 && account->change->lock == LockTupleKeyShare)
 	{
 		if (!lock_account(account->books, account->change, LockTupleNoKeyExclusive))
-			elog(ERROR, "member account %s has vanished",
+			elog(ERROR, "member account \"%s\" is gone although it was locked",
 				 text_to_cstring(account->change->account_id));
 		look_again(account->books);
 		period->invoiced_creditable = period->invoiced_credit = 0;
@@ -200,8 +201,8 @@ lock_billings(Account *account)
 		if (period->open_row == NULL)
 			continue;
 		if (!find_row(books, BILLINGS_OF_ACCOUNT, 3, keys, &row) ||
-			!lock_row(books, BILLING, row, LockTupleNoKeyExclusive))
-			elog(ERROR, "billing %d of member account %s has vanished", period->open_no,
+			!lock_row(books, BILLING, row, LockTupleNoKeyExclusive, LockWaitBlock))
+			elog(ERROR, "billing %d of member account \"%s\" is gone", period->open_no,
 				 text_to_cstring(account->change->account_id));
 		period->open_row = copy_row(row);
 		period->utilization = get_cents(books, BILLING, row, BILLING_UTILIZATION);
@@ -231,6 +232,7 @@ take_memo(Books *books, TupleTableSlot *row, Memo *memo)
 	Datum		services;
 
 	memo->memo_id = DatumGetInt64(get_required_column(books, CREDIT_MEMO, row, MEMO_ID));
+	memo->amount = get_cents(books, CREDIT_MEMO, row, MEMO_AMOUNT);
 	memo->balance = get_cents(books, CREDIT_MEMO, row, MEMO_BALANCE);
 	memo->priority = DatumGetInt32(get_required_column(books, CREDIT_MEMO, row, MEMO_PRIORITY));
 	memo->redeemed_on = DatumGetDateADT(get_required_column(books, CREDIT_MEMO, row,
@@ -272,8 +274,8 @@ read_memos(Account *account, bool (*may_change) (const Account *account, const M
 		take_memo(books, rows.row, &memo);
 		if (may_change(account, &memo))
 		{
-			if (!lock_row(books, CREDIT_MEMO, rows.row, LockTupleNoKeyExclusive))
-				elog(ERROR, "credit memo " INT64_FORMAT " has vanished", memo.memo_id);
+			if (!lock_row(books, CREDIT_MEMO, rows.row, LockTupleNoKeyExclusive, LockWaitBlock))
+				elog(ERROR, "credit memo " INT64_FORMAT " is gone", memo.memo_id);
 			take_memo(books, rows.row, &memo);
 			memo.row = copy_row(rows.row);
 		}
@@ -308,7 +310,7 @@ get_memo(const Account *account, int64 memo_id)
 			high = middle;
 	}
 	if (low == account->nmemos || account->memos[low].memo_id != memo_id)
-		elog(ERROR, "credit memo " INT64_FORMAT " of member account %s is missing", memo_id,
+		elog(ERROR, "credit memo " INT64_FORMAT " of member account \"%s\" is missing", memo_id,
 			 text_to_cstring(account->change->account_id));
 	return &account->memos[low];
 }

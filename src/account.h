@@ -11,6 +11,7 @@
 typedef struct Memo
 {
 	int64		memo_id;
+	int64		amount;
 	int64		balance;
 	int32		priority;
 	DateADT		redeemed_on;
@@ -30,16 +31,16 @@ typedef struct Memo
 typedef struct ServiceTotal
 {
 	text	   *service;
-	int64		charged;
-	int64		paid;
+	int128		charged;
+	int128		paid;
 } ServiceTotal;
 
 /* A service period of the account: its open billing, and what the invoiced ones come to. */
 typedef struct Period
 {
 	DateADT		service_period;
-	int64		invoiced_creditable;
-	int64		invoiced_credit;
+	int128		invoiced_creditable;
+	int128		invoiced_credit;
 	int32		last_billing_no;
 	int32		open_no;		/* 0: no open billing */
 	HeapTuple	open_row;		/* null: a new one */

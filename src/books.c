@@ -63,6 +63,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[MEMO_ACCOUNT_ID] = "account_id",
 			[MEMO_ID] = "memo_id",
 			[MEMO_NUMBER] = "memo_number",
+			[MEMO_CREDIT_TYPE] = "credit_type",
 			[MEMO_AMOUNT] = "amount",
 			[MEMO_BALANCE] = "balance",
 			[MEMO_REDEEMED_ON] = "redeemed_on",
@@ -200,8 +201,13 @@ index_for_lookup(Relation rel, const TableShape *shape, const LookupColumns *loo
 			index->rd_rel->relam == BTREE_AM_OID &&
 			RelationGetIndexPredicate(index) == NIL;
 
+		/* ascending, nulls last, and ordered by the operators that the keys are compared with */
 		for (int i = 0; fits && i < lookup->ncolumns; i++)
-			fits = form->indkey.values[i] == shape->attno[lookup->by[i].column];
+			fits = form->indkey.values[i] == shape->attno[lookup->by[i].column] &&
+				index->rd_indoption[i] == 0 &&
+				get_opcode(get_opfamily_member(index->rd_opfamily[i], index->rd_opcintype[i],
+											   index->rd_opcintype[i],
+											   lookup->by[i].strategy)) == lookup->by[i].comparison;
 		if (fits)
 			found = form->indexrelid;
 		index_close(index, NoLock);
@@ -267,12 +273,14 @@ struct Books
 	ErrorContextCallback hint;
 };
 
-/* Error context callback: a serialization failure says what to do, whoever raises it. */
+/* Error context callback: errors about what others do say what to do, whoever raises them. */
 static void
 hint_to_retry(void *arg)
 {
 	if (geterrcode() == ERRCODE_T_R_SERIALIZATION_FAILURE)
 		errhint("Another transaction changed the same member account's books. Run the whole transaction again.");
+	else if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
+		errhint("Another transaction is at work on the same member account. Run the statement again when it has ended.");
 }
 
 /* The schema of the extension: that of the function being called. */
@@ -422,7 +430,7 @@ begin_rows(RowScan *rows, Books *books, BooksLookup lookup, ScanDirection direct
 	index_rescan(rows->scan, scan_keys, nkeys, NULL, 0);
 }
 
-static void
+static void pg_attribute_noreturn()
 raise_serialization_failure(void)
 {
 	ereport(ERROR,
@@ -468,18 +476,19 @@ find_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys, TupleTa
 
 /*
  * Locks a row that was found and leaves its latest version in the slot; false if it has been
- * deleted.  Waits for others.  Under READ COMMITTED it follows their updates, else they are a
- * serialization failure.
+ * deleted.  Waits for others, or raises lock_not_available, as the policy says.  Under READ
+ * COMMITTED it follows their updates, else they are a serialization failure.
  */
 bool
-lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode)
+lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode,
+		 LockWaitPolicy policy)
 {
 	ItemPointerData tid = row->tts_tid;
 	TM_FailureData failure;
 	TM_Result	result;
 
 	result = table_tuple_lock(books->table[table].rel, &tid, books->snapshot, row,
-							  GetCurrentCommandId(false), mode, LockWaitBlock,
+							  GetCurrentCommandId(false), mode, policy,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
 							  &failure);
 	switch (result)
@@ -489,10 +498,9 @@ lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode
 		case TM_Deleted:
 			if (!IsolationUsesXactSnapshot())
 				return false;
-			/* fall through */
+			raise_serialization_failure();
 		case TM_Updated:
 			raise_serialization_failure();
-			/* fall through */
 		default:
 			elog(ERROR, "could not lock a row of table \"%s\": result %d",
 				 table_names[table].name, result);
@@ -653,6 +661,18 @@ store_values(OpenTable *open, const RowValues *values)
 	ExecStoreVirtualTuple(open->written);
 }
 
+/* A BEFORE trigger of somebody may have suppressed the row; then the books would be wrong. */
+static void
+require_written(OpenTable *open)
+{
+	if (!ItemPointerIsValid(&open->written->tts_tid))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a trigger kept a row of table \"%s\" from being written",
+						RelationGetRelationName(open->rel)),
+				 errhint("Drop or correct the BEFORE trigger on that table.")));
+}
+
 /* Inserts a row; columns not set are null.  Constraints are checked by the server. */
 void
 insert_row(Books *books, BooksTable table, const RowValues *values)
@@ -663,8 +683,13 @@ insert_row(Books *books, BooksTable table, const RowValues *values)
 		   open->written->tts_tupleDescriptor->natts * sizeof(bool));
 	store_values(open, values);
 	ExecSimpleRelationInsert(open->target, books->estate, open->written);
+	require_written(open);
 }
 
+/*
+ * The row that update_row() hands to row triggers, so that ours on credit_memo can tell it from
+ * somebody's UPDATE.  A trigger that updates in turn, by us or not, has another slot.
+ */
 static TupleTableSlot *row_being_updated = NULL;
 
 /*
@@ -695,6 +720,7 @@ update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *value
 		row_being_updated = outer;
 	}
 	PG_END_TRY();
+	require_written(open);
 	EvalPlanQualEnd(&epqstate);
 	ExecClearTuple(open->replaced);
 }

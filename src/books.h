@@ -48,7 +48,7 @@ enum
 };
 enum
 {
-	MEMO_ACCOUNT_ID, MEMO_ID, MEMO_NUMBER, MEMO_AMOUNT, MEMO_BALANCE, MEMO_REDEEMED_ON,
+	MEMO_ACCOUNT_ID, MEMO_ID, MEMO_NUMBER, MEMO_CREDIT_TYPE, MEMO_AMOUNT, MEMO_BALANCE, MEMO_REDEEMED_ON,
 	MEMO_FIRST_PERIOD, MEMO_EXPIRES_ON, MEMO_LAST_PERIOD, MEMO_SERVICES, MEMO_PRIORITY,
 	MEMO_PO_NUMBER, MEMO_NOTE, MEMO_PROVIDER_CREDIT_ID, MEMO_VOIDED_AT, MEMO_VOID_REASON,
 	MEMO_RECORDED_AT
@@ -113,7 +113,8 @@ extern void end_rows(RowScan *rows);
 extern bool find_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys,
 					 TupleTableSlot **row);
 
-extern bool lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode);
+extern bool lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode,
+					 LockWaitPolicy policy);
 extern HeapTuple copy_row(TupleTableSlot *row);
 
 extern AttrNumber column_number(Books *books, BooksTable table, int column);

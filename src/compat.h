@@ -9,6 +9,7 @@
 
 #include "access/genam.h"
 #include "executor/executor.h"
+#include "fmgr.h"
 #include "nodes/parsenodes.h"
 
 #if PG_VERSION_NUM < 140000
@@ -17,7 +18,16 @@
 
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#else
+/* the module's symbols are hidden but for those that the server looks for */
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
 #endif
+
+/* Makes a function known to SQL.  Up to PostgreSQL 15 the server's macro does not export it. */
+#define SQL_FUNCTION(function) \
+	extern PGDLLEXPORT Datum function(PG_FUNCTION_ARGS); \
+	PG_FUNCTION_INFO_V1(function)
 
 #if PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(table, index, snapshot, nkeys) \

@@ -4,6 +4,6 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
+#include "creditmemo.h"
 
 PG_MODULE_MAGIC;

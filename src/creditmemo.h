@@ -19,6 +19,7 @@
 
 extern int64 cents_from_numeric(Numeric amount);
 extern Datum numeric_from_cents(int64 cents);
+extern bool is_money(int128 sum);
 extern int64 cents_from_sum(int128 sum, const text *account_id, DateADT service_period);
 extern char *money_text(Numeric amount, const char *currency);
 

@@ -14,7 +14,7 @@
 
 #include "creditmemo.h"
 
-PG_FUNCTION_INFO_V1(email_text);
+SQL_FUNCTION(email_text);
 
 #define EMAIL_WIDTH 60			/* columns; amounts end in the last */
 
@@ -22,19 +22,21 @@ PG_FUNCTION_INFO_V1(email_text);
 enum
 {
 	FACE_SERVICE_PERIOD = 1, FACE_DUE_DATE, FACE_CURRENCY, FACE_SCOPE, FACE_UTILIZATION,
-	FACE_CREDIT_APPLIED, FACE_BALANCE_DUE
+	FACE_BALANCE_DUE
 };
 static const char face_query[] =
-"SELECT service_period, due_date, currency, scope, total_utilization, credit_applied, balance_due "
+"SELECT service_period, due_date, currency, scope, total_utilization, balance_due "
 "FROM creditmemo.invoice_face WHERE invoice_number OPERATOR(pg_catalog.=) $1";
 
 enum
 {
 	BODY_ACCOUNT_ID = 1, BODY_CREDIT_APPLIED, BODY_PRIOR_BALANCE, BODY_BALANCE_OF_FUNDS,
-	BODY_TOTAL_OF_FUNDS
+	BODY_TOTAL_PAID, BODY_TOTAL_RETURNED, BODY_TOTAL_OF_FUNDS
 };
 static const char body_query[] =
 "SELECT account_id, credit_applied, prior_balance, balance_of_funds, "
+"pg_catalog.sum(GREATEST(OPERATOR(pg_catalog.-) credit_applied, 0)) OVER (), "
+"pg_catalog.sum(GREATEST(credit_applied, 0)) OVER (), "
 "pg_catalog.sum(balance_of_funds) OVER () "
 "FROM creditmemo.invoice_body WHERE invoice_number OPERATOR(pg_catalog.=) $1 "
 "AND (prior_balance OPERATOR(pg_catalog.<>) 0 OR credit_applied OPERATOR(pg_catalog.<>) 0) "
@@ -111,33 +113,38 @@ append_figure(Email *email, const char *label, Numeric amount)
 	appendStringInfo(&email->text, "\n%s%*s%s", label, Max(gap, 2), "", money);
 }
 
-/* Appends what credit did: paid all, paid a part, was given back, or nothing. */
+/* Appends what credit did: paid all, paid a part, was returned, or nothing. */
 static void
-append_credit_sentence(Email *email, Numeric total_of_funds)
+append_credit_sentence(Email *email, SPITupleTable *body)
 {
-	Numeric		credit = get_amount(email->face, 0, FACE_CREDIT_APPLIED, true);
-	char	   *funds = money_text(total_of_funds, email->currency);
+	Numeric		paid = get_amount(body, 0, BODY_TOTAL_PAID, false);
+	Numeric		returned = get_amount(body, 0, BODY_TOTAL_RETURNED, false);
+	int			due = sign_of(get_amount(email->face, 0, FACE_BALANCE_DUE, false));
 
-	if (sign_of(credit) > 0 && sign_of(get_amount(email->face, 0, FACE_BALANCE_DUE, false)) == 0)
-		appendStringInfo(&email->text, "  This has been paid for by your credit balance, and %s remains for future use.",
-						 funds);
-	else if (sign_of(credit) > 0)
-		appendStringInfo(&email->text, "  Of %s, %s has been paid for by your credit balance, and %s remains for future use.",
+	appendStringInfoString(&email->text, "  ");
+	if (sign_of(paid) > 0 && sign_of(returned) > 0)
+		appendStringInfo(&email->text, "%s has been paid for by your credit balance, %s has been returned to it, and ",
+						 money_text(paid, email->currency), money_text(returned, email->currency));
+	else if (sign_of(returned) > 0)
+		appendStringInfo(&email->text, "%s has been returned to your credit balance, and ",
+						 money_text(returned, email->currency));
+	else if (sign_of(paid) > 0 && due == 0)
+		appendStringInfoString(&email->text, "This has been paid for by your credit balance, and ");
+	else if (sign_of(paid) > 0)
+		appendStringInfo(&email->text, "Of %s, %s has been paid for by your credit balance, and ",
 						 money_text(get_amount(email->face, 0, FACE_UTILIZATION, false),
 									email->currency),
-						 money_text(credit, email->currency), funds);
-	else if (sign_of(credit) < 0)
-		appendStringInfo(&email->text, "  %s has been returned to your credit balance, and %s remains for future use.",
-						 money_text(get_amount(email->face, 0, FACE_CREDIT_APPLIED, false),
-									email->currency), funds);
-	else
-		appendStringInfo(&email->text, "  None of it could be paid for by your credit balance, and %s remains for future use.",
-						 funds);
+						 money_text(paid, email->currency));
+	else if (due > 0)
+		appendStringInfoString(&email->text, "None of it could be paid for by your credit balance, and ");
+	appendStringInfo(&email->text, "%s remains for future use.",
+					 money_text(get_amount(body, 0, BODY_TOTAL_OF_FUNDS, false),
+								email->currency));
 }
 
-/* Appends what is due and when, unless credit settled all. */
+/* Appends what is due and when; that nothing is, where it needs saying. */
 static void
-append_due_sentence(Email *email)
+append_due_sentence(Email *email, bool has_credit)
 {
 	Numeric		due = get_amount(email->face, 0, FACE_BALANCE_DUE, false);
 
@@ -149,7 +156,7 @@ append_due_sentence(Email *email)
 		appendStringInfo(&email->text, "  %s is due to you.",
 						 money_text(get_amount(email->face, 0, FACE_BALANCE_DUE, true),
 									email->currency));
-	else if (sign_of(get_amount(email->face, 0, FACE_CREDIT_APPLIED, false)) == 0)
+	else if (!has_credit)
 		appendStringInfoString(&email->text, "  Nothing is due.");
 }
 
@@ -210,8 +217,8 @@ email_text(PG_FUNCTION_ARGS)
 	appendStringInfo(&email.text, "Dear Customer,\n\nAttached is your AWS utilization for %s.",
 					 email.period);
 	if (naccounts > 0)
-		append_credit_sentence(&email, get_amount(body, 0, BODY_TOTAL_OF_FUNDS, false));
-	append_due_sentence(&email);
+		append_credit_sentence(&email, body);
+	append_due_sentence(&email, naccounts > 0);
 	for (uint64 row = 0; row < naccounts; row++)
 		append_balances(&email, body, row);
 

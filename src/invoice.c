@@ -6,12 +6,13 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "settle.h"
 
-PG_FUNCTION_INFO_V1(issue_invoice);
+SQL_FUNCTION(issue_invoice);
 
 typedef struct Invoice
 {
@@ -27,19 +28,27 @@ typedef struct Invoice
  * ---------------------------------------------------------------------------------------------
  */
 
-/* The customer's payment terms in days; raises foreign_key_violation for an unknown customer. */
-static int32
-payment_terms(Books *books, text *customer_id)
+/* The invoice date and the customer's terms; raises foreign_key_violation for an unknown customer. */
+static DateADT
+due_date(Books *books, const Invoice *invoice)
 {
-	Datum		key = PointerGetDatum(customer_id);
+	Datum		key = PointerGetDatum(invoice->customer_id);
 	TupleTableSlot *row;
+	int64		date;
 
 	if (!find_row(books, CUSTOMER_BY_ID, 1, &key, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("unknown customer %s", text_to_cstring(customer_id)),
+				 errmsg("unknown customer \"%s\"", text_to_cstring(invoice->customer_id)),
 				 errhint("Insert it into creditmemo.customer first.")));
-	return DatumGetInt32(get_required_column(books, CUSTOMER, row, CUSTOMER_PAYMENT_TERMS_DAYS));
+	date = (int64) invoice->invoice_date +
+		DatumGetInt32(get_required_column(books, CUSTOMER, row, CUSTOMER_PAYMENT_TERMS_DAYS));
+	if (!IS_VALID_DATE(date))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("due date out of range"),
+				 errhint("Check the invoice date and the customer's payment terms.")));
+	return (DateADT) date;
 }
 
 static void
@@ -56,7 +65,7 @@ require_unused_number(Books *books, text *invoice_number)
 	if (find_row(books, INVOICE_BY_NUMBER, 1, &key, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("invoice number %s is used already", text_to_cstring(invoice_number)),
+				 errmsg("invoice number \"%s\" is used already", text_to_cstring(invoice_number)),
 				 errhint("Give a new number; that of a voided invoice cannot be used again.")));
 }
 
@@ -135,7 +144,7 @@ lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, i
 	if (others != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("an invoice of customer %s cannot bill another customer's account",
+				 errmsg("an invoice of customer \"%s\" cannot bill another customer's account",
 						text_to_cstring(invoice->customer_id)),
 				 errdetail("Of another customer: %s.", account_list_text(others)),
 				 errhint("Invoice each customer's accounts by themselves.")));
@@ -204,6 +213,7 @@ find_open_billing(Books *books, text *account_id, DateADT service_period, int64 
 	return billing;
 }
 
+/* The balances of the account's memos; they come to a money_amount, see require_total_in_range(). */
 static int64
 sum_of_balances(Books *books, text *account_id)
 {
@@ -259,22 +269,9 @@ require_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 				 errhint("Give invoice number, customer, service period and, unless it is today, the invoice date.")));
 }
 
-static void
-write_invoice(Books *books, const Invoice *invoice)
-{
-	RowValues	values = {0};
-
-	set_column(&values, INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
-	set_column(&values, INVOICE_CUSTOMER_ID, PointerGetDatum(invoice->customer_id));
-	set_column(&values, INVOICE_SERVICE_PERIOD, DateADTGetDatum(invoice->service_period));
-	set_column(&values, INVOICE_DATE, DateADTGetDatum(invoice->invoice_date));
-	set_column(&values, INVOICE_DUE_DATE, DateADTGetDatum(invoice->due_date));
-	insert_row(books, INVOICE, &values);
-}
-
-/* The invoice as a row of its table, in the caller's memory context. */
+/* A written row of the invoice table as a value of its type. */
 static Datum
-invoice_row(FunctionCallInfo fcinfo, Books *books, const Invoice *invoice)
+row_datum(FunctionCallInfo fcinfo, Books *books, const RowValues *row)
 {
 	TupleDesc	tupdesc;
 	Datum	   *values;
@@ -286,16 +283,27 @@ invoice_row(FunctionCallInfo fcinfo, Books *books, const Invoice *invoice)
 	nulls = palloc(tupdesc->natts * sizeof(bool));
 	memset(nulls, true, tupdesc->natts * sizeof(bool));
 
-#define SET(column, datum) \
-	(values[column_number(books, INVOICE, column) - 1] = (datum), \
-	 nulls[column_number(books, INVOICE, column) - 1] = false)
-	SET(INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
-	SET(INVOICE_CUSTOMER_ID, PointerGetDatum(invoice->customer_id));
-	SET(INVOICE_SERVICE_PERIOD, DateADTGetDatum(invoice->service_period));
-	SET(INVOICE_DATE, DateADTGetDatum(invoice->invoice_date));
-	SET(INVOICE_DUE_DATE, DateADTGetDatum(invoice->due_date));
-#undef SET
+	for (int column = INVOICE_NUMBER; column <= INVOICE_DUE_DATE; column++)
+	{
+		values[column_number(books, INVOICE, column) - 1] = row->value[column];
+		nulls[column_number(books, INVOICE, column) - 1] = false;
+	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+}
+
+/* Writes the invoice and returns it as a row of its table. */
+static Datum
+write_invoice(FunctionCallInfo fcinfo, Books *books, const Invoice *invoice)
+{
+	RowValues	row = {0};
+
+	set_column(&row, INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
+	set_column(&row, INVOICE_CUSTOMER_ID, PointerGetDatum(invoice->customer_id));
+	set_column(&row, INVOICE_SERVICE_PERIOD, DateADTGetDatum(invoice->service_period));
+	set_column(&row, INVOICE_DATE, DateADTGetDatum(invoice->invoice_date));
+	set_column(&row, INVOICE_DUE_DATE, DateADTGetDatum(invoice->due_date));
+	insert_row(books, INVOICE, &row);
+	return row_datum(fcinfo, books, &row);
 }
 
 /*
@@ -319,6 +327,7 @@ issue_invoice(PG_FUNCTION_ARGS)
 	Books	   *books;
 	Datum		result;
 
+	PreventCommandIfReadOnly("issue_invoice()");
 	for (int i = 0; i < lengthof(arguments); i++)
 		require_argument(fcinfo, i, arguments[i]);
 	invoice.invoice_number = PG_GETARG_TEXT_PP(0);
@@ -333,7 +342,7 @@ issue_invoice(PG_FUNCTION_ARGS)
 				 errhint("Give the date that the invoice shall bear.")));
 
 	books = open_books(extension_schema(fcinfo));
-	invoice.due_date = invoice.invoice_date + payment_terms(books, invoice.customer_id);
+	invoice.due_date = due_date(books, &invoice);
 	require_unused_number(books, invoice.invoice_number);
 	accounts = lock_accounts_to_bill(books, &invoice,
 									 accounts_to_bill(books, &invoice,
@@ -344,13 +353,12 @@ issue_invoice(PG_FUNCTION_ARGS)
 	if (nbillings == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("nothing to bill customer %s for %s",
+				 errmsg("nothing to bill customer \"%s\" for %s",
 						text_to_cstring(invoice.customer_id),
 						service_period_text(invoice.service_period)),
 				 errdetail("No open billing of that service period has lines."),
 				 errhint("See what is open in creditmemo.unbilled.")));
-	write_invoice(books, &invoice);
-	result = invoice_row(fcinfo, books, &invoice);
+	result = write_invoice(fcinfo, books, &invoice);
 	close_books(books);
 	PG_RETURN_DATUM(result);
 }

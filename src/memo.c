@@ -15,10 +15,10 @@
 #include "settle.h"
 #include "trigger.h"
 
-PG_FUNCTION_INFO_V1(stamp_credit_memo);
-PG_FUNCTION_INFO_V1(issue_credit_memo);
-PG_FUNCTION_INFO_V1(keep_credit_memo);
-PG_FUNCTION_INFO_V1(resettle_credit_memo);
+SQL_FUNCTION(stamp_credit_memo);
+SQL_FUNCTION(issue_credit_memo);
+SQL_FUNCTION(keep_credit_memo);
+SQL_FUNCTION(resettle_credit_memo);
 
 /* A column of a row that a trigger was given as tuple. */
 static Datum
@@ -48,12 +48,11 @@ replace_column(Replacements *replacements, Books *books, int column, Datum value
 }
 
 static HeapTuple
-replaced_tuple(const Replacements *replacements, TriggerData *call, HeapTuple tuple)
+replaced_tuple(Replacements *replacements, TriggerData *call, HeapTuple tuple)
 {
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(call->tg_relation), replacements->n,
-									 (int *) replacements->attno,
-									 (Datum *) replacements->value,
-									 (bool *) replacements->isnull);
+									 replacements->attno, replacements->value,
+									 replacements->isnull);
 }
 
 /* Replaces first_period by the month of redeemed_on, last_period by that of expires_on. */
@@ -93,7 +92,10 @@ replace_periods(Replacements *replacements, Books *books, TriggerData *call, Hea
 				   DateADTGetDatum(month_of(DatumGetDateADT(expires_on))), never_expires);
 }
 
-/* Replaces amount, which must be positive, and balance by the amount with its two decimals. */
+/*
+ * Gives the amount, which must be positive, its two decimals.  The balance is zero until the memo
+ * has been entered in the ledger: nothing can be paid from it before.
+ */
 static void
 replace_amounts(Replacements *replacements, Books *books, TriggerData *call, HeapTuple tuple)
 {
@@ -109,7 +111,7 @@ replace_amounts(Replacements *replacements, Books *books, TriggerData *call, Hea
 						   DatumGetCString(DirectFunctionCall1(numeric_out, amount))),
 				 errhint("Give the credit that the account owns as a positive amount.")));
 	replace_column(replacements, books, MEMO_AMOUNT, numeric_from_cents(cents), isnull);
-	replace_column(replacements, books, MEMO_BALANCE, numeric_from_cents(cents), isnull);
+	replace_column(replacements, books, MEMO_BALANCE, numeric_from_cents(0), false);
 }
 
 /* Raises an error if the statement gave a value to what only triggers may set. */
@@ -207,9 +209,12 @@ compare_statement_memos(const void *a, const void *b)
 	return x->memo_id < y->memo_id ? -1 : x->memo_id > y->memo_id;
 }
 
-/* Sorts the memos and turns them into changes by account, each with its memos in issued. */
+/*
+ * Sorts the memos and turns them into changes by account: each account with its memos as issued
+ * ones, or as ones whose terms have changed.
+ */
 static AccountChange *
-changes_from_memos(StatementMemo *memos, int nmemos, int *nchanges)
+changes_from_memos(StatementMemo *memos, int nmemos, bool issued, int *nchanges)
 {
 	AccountChange *changes = palloc0(nmemos * sizeof(AccountChange));
 	int64	   *memo_ids = palloc(nmemos * sizeof(int64));
@@ -225,9 +230,11 @@ changes_from_memos(StatementMemo *memos, int nmemos, int *nchanges)
 
 			change->account_id = memos[i].account_id;
 			change->lock = LockTupleExclusive;
+			change->terms_changed = !issued;
 			change->issued = &memo_ids[i];
 		}
-		changes[*nchanges - 1].nissued++;
+		if (issued)
+			changes[*nchanges - 1].nissued++;
 	}
 	return changes;
 }
@@ -293,7 +300,7 @@ issue_credit_memo(PG_FUNCTION_ARGS)
 	if (n > 0)
 	{
 		int			nchanges;
-		AccountChange *changes = changes_from_memos(memos, n, &nchanges);
+		AccountChange *changes = changes_from_memos(memos, n, true, &nchanges);
 
 		lock_accounts(books, changes, nchanges);
 		require_po(memos, n);
@@ -309,15 +316,10 @@ issue_credit_memo(PG_FUNCTION_ARGS)
  */
 
 static bool
-may_be_changed(Books *books, AttrNumber attno)
+may_be_changed(int column)
 {
-	static const int changeable[] = {MEMO_NOTE, MEMO_PRIORITY, MEMO_EXPIRES_ON, MEMO_LAST_PERIOD,
-	MEMO_PROVIDER_CREDIT_ID};
-
-	for (int i = 0; i < lengthof(changeable); i++)
-		if (column_number(books, CREDIT_MEMO, changeable[i]) == attno)
-			return true;
-	return false;
+	return column == MEMO_NOTE || column == MEMO_PRIORITY || column == MEMO_EXPIRES_ON ||
+		column == MEMO_LAST_PERIOD || column == MEMO_PROVIDER_CREDIT_ID;
 }
 
 static bool
@@ -335,8 +337,7 @@ is_same(TupleDesc tupdesc, AttrNumber attno, HeapTuple a, HeapTuple b)
 	if (x_isnull || y_isnull)
 		return x_isnull == y_isnull;
 	type = lookup_type_cache(attribute->atttypid, TYPECACHE_EQ_OPR_FINFO);
-	return OidIsValid(type->eq_opr_finfo.fn_oid) &&
-		DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo, attribute->attcollation, x, y));
+	return DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo, attribute->attcollation, x, y));
 }
 
 /*
@@ -359,10 +360,11 @@ keep_credit_memo(PG_FUNCTION_ARGS)
 		return PointerGetDatum(tuple);
 
 	books = open_books(extension_schema(fcinfo));
-	for (AttrNumber attno = 1; attno <= tupdesc->natts; attno++)
+	for (int column = 0; column <= MEMO_RECORDED_AT; column++)
 	{
-		if (TupleDescAttr(tupdesc, attno - 1)->attisdropped || may_be_changed(books, attno) ||
-			is_same(tupdesc, attno, call->tg_trigtuple, tuple))
+		AttrNumber	attno = column_number(books, CREDIT_MEMO, column);
+
+		if (may_be_changed(column) || is_same(tupdesc, attno, call->tg_trigtuple, tuple))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_GENERATED_ALWAYS),
@@ -391,7 +393,8 @@ slot_last_period(Books *books, TupleTableSlot *row)
  *
  * Where the last period was changed: releases what open billings hold of the memo and it may no
  * longer pay, and pays what it may pay now.  Raises object_not_in_prerequisite_state where the old
- * or the new last period is closed, serialization_failure above READ COMMITTED.
+ * or the new last period is closed, lock_not_available where another transaction is at work on the
+ * account, serialization_failure above READ COMMITTED.
  */
 Datum
 resettle_credit_memo(PG_FUNCTION_ARGS)
@@ -428,15 +431,17 @@ resettle_credit_memo(PG_FUNCTION_ARGS)
 	if (n > 0)
 	{
 		int			nchanges;
-		AccountChange *changes = changes_from_memos(memos, n, &nchanges);
+		AccountChange *changes = changes_from_memos(memos, n, false, &nchanges);
 
+		/* we hold the memos already: to wait for their accounts would be the wrong way round */
+		for (int i = 0; i < nchanges; i++)
+			changes[i].lock_policy = LockWaitError;
 		lock_accounts(books, changes, nchanges);
-		for (int i = 0, memo = 0; i < nchanges; i++)
+		for (int i = 0, memo = 0; memo < n; memo++)
 		{
-			for (int j = 0; j < changes[i].nissued; j++)
-				refuse_closed_period(&changes[i], memos[memo++].earliest_end);
-			changes[i].nissued = 0;
-			changes[i].terms_changed = true;
+			if (compare_text(changes[i].account_id, memos[memo].account_id) != 0)
+				i++;
+			refuse_closed_period(&changes[i], memos[memo].earliest_end);
 		}
 		settle_accounts(books, changes, nchanges);
 	}

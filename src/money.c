@@ -13,8 +13,8 @@
 
 #include "creditmemo.h"
 
-PG_FUNCTION_INFO_V1(check_money_amount);
-PG_FUNCTION_INFO_V1(money_text_sql);
+SQL_FUNCTION(check_money_amount);
+SQL_FUNCTION(money_text_sql);
 
 /* A numeric that lives as long as the session. */
 static Numeric
@@ -120,6 +120,13 @@ numeric_from_cents(int64 cents)
 	return NumericGetDatum(int64_div_fast_to_numeric(cents, 2));
 }
 
+/* Whether a sum of cents is that of a money_amount. */
+bool
+is_money(int128 sum)
+{
+	return sum < CENTS_LIMIT && sum > -CENTS_LIMIT;
+}
+
 /*
  * Brings the sum of lines of an account and period, in cents, back to an int64.
  * Raises numeric_value_out_of_range where the sum is no money_amount.
@@ -127,10 +134,10 @@ numeric_from_cents(int64 cents)
 int64
 cents_from_sum(int128 sum, const text *account_id, DateADT service_period)
 {
-	if (sum >= CENTS_LIMIT || sum <= -CENTS_LIMIT)
+	if (!is_money(sum))
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("utilization of member account %s for %s is out of range",
+				 errmsg("utilization of member account \"%s\" for %s is out of range",
 						text_to_cstring(account_id), service_period_text(service_period)),
 				 errdetail("The sum of the lines of an account and service period is below 10^15, positive or negative."),
 				 errhint("Look for a missing decimal point where the amounts come from.")));

@@ -12,8 +12,8 @@
 
 #include "creditmemo.h"
 
-PG_FUNCTION_INFO_V1(check_service_period);
-PG_FUNCTION_INFO_V1(service_period_text_sql);
+SQL_FUNCTION(check_service_period);
+SQL_FUNCTION(service_period_text_sql);
 
 static const char *const month_names[] = {
 	"January", "February", "March", "April", "May", "June", "July",

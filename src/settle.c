@@ -30,11 +30,11 @@
  * Settled: credit on the open billing is at most its creditable sum, credit over all billings of
  * the period at most the creditable sum over them, and neither sum counts below zero.
  */
-static int64
+static int128
 room_for_credit(const Period *period)
 {
-	int64		of_billing = Max(period->creditable, 0);
-	int64		of_period = Max(period->invoiced_creditable + period->creditable, 0) -
+	int128		of_billing = Max(period->creditable, 0);
+	int128		of_period = Max(period->invoiced_creditable + period->creditable, 0) -
 		period->invoiced_credit;
 
 	return period->open_no == 0 ? 0 : Min(of_billing, of_period) - period->credit;
@@ -101,7 +101,7 @@ may_change(const Account *account, const Memo *memo)
 }
 
 /* What memos limited to services may still pay of the service; negative: what they must give back. */
-static int64
+static int128
 room_for_service(const ServiceTotal *total)
 {
 	return Max(total->charged, 0) - total->paid;
@@ -168,28 +168,48 @@ post_entry(Account *account, Memo *memo, const char *entry_type, int64 amount,
 	account->entries = lappend(account->entries, entry);
 }
 
-/* Enters the new memos in the ledger.  Raises an error for one whose last period is closed. */
+/* All credit of an account together is a money_amount, so that every balance is one. */
+static void
+require_total_in_range(const Account *account)
+{
+	int128		total = 0;
+
+	for (int i = 0; i < account->nmemos; i++)
+		total += account->memos[i].amount;
+	if (!is_money(total))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("credit of member account \"%s\" is out of range",
+						text_to_cstring(account->change->account_id)),
+				 errdetail("The amounts of an account's credit memos come to less than 10^15."),
+				 errhint("Look for a missing decimal point where the amounts come from.")));
+}
+
+/*
+ * Enters the new memos in the ledger: what they were issued for becomes their balance.  Raises an
+ * error for one whose last period is closed.
+ */
 static void
 issue_memos(Account *account)
 {
 	const AccountChange *change = account->change;
 
+	if (change->nissued > 0)
+		require_total_in_range(account);
 	for (int i = 0; i < change->nissued; i++)
 	{
 		Memo	   *memo = get_memo(account, change->issued[i]);
-		int64		amount = memo->balance;
 
 		if (change->is_closed && memo->last_period <= change->closed_through)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the credit memo ends in %s, which is closed for member account %s",
+					 errmsg("the credit memo ends in %s, which is closed for member account \"%s\"",
 							service_period_text(memo->last_period),
 							text_to_cstring(change->account_id)),
 					 errdetail("It could never pay anything."),
 					 errhint("Check expires_on.")));
-		memo->balance = 0;
 		memo->last_entry_no = 0;
-		post_entry(account, memo, "issue", amount, NULL, NULL, 0);
+		post_entry(account, memo, "issue", memo->amount, NULL, NULL, 0);
 	}
 }
 
@@ -214,7 +234,7 @@ compare_applications_newest_first(const void *a, const void *b)
 
 /* Releases up to so much of an application. */
 static void
-release(Account *account, Period *period, Application *application, int64 at_most)
+release(Account *account, Period *period, Application *application, int128 at_most)
 {
 	int64		amount = Min(application->left, at_most);
 	ServiceTotal *service = NULL;
@@ -260,7 +280,7 @@ give_back(Account *account, Period *period)
 		release(account, period, &applications[i], -room_for_credit(period));
 
 	if (room_for_credit(period) < 0)
-		elog(ERROR, "member account %s has more credit in %s than its ledger shows",
+		elog(ERROR, "member account \"%s\" has more credit in %s than its ledger shows",
 			 text_to_cstring(account->change->account_id),
 			 service_period_text(period->service_period));
 }
@@ -318,6 +338,16 @@ add_changes(Account *account)
 	}
 }
 
+/* Whether the period has an open billing and is not closed: what is closed takes no more credit. */
+static bool
+is_open(const Account *account, const Period *period)
+{
+	const AccountChange *change = account->change;
+
+	return period->open_no != 0 &&
+		!(change->is_closed && period->service_period <= change->closed_through);
+}
+
 /* Settles one account, see settle_accounts(). */
 static void
 settle_account(Books *books, AccountChange *change)
@@ -346,11 +376,12 @@ settle_account(Books *books, AccountChange *change)
 
 	issue_memos(&account);
 	for (int i = 0; i < account.nperiods && exclusive; i++)
-		if (account.periods[i].open_no != 0 &&
+		if (is_open(&account, &account.periods[i]) &&
 			(account.periods[i].lines_changed || change->terms_changed))
 			give_back(&account, &account.periods[i]);
 	for (int i = 0; i < account.nperiods; i++)
-		pay(&account, &account.periods[i]);
+		if (is_open(&account, &account.periods[i]))
+			pay(&account, &account.periods[i]);
 
 	write_account(&account);
 }

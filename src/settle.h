@@ -22,6 +22,7 @@ typedef struct AccountChange
 	text	   *account_id;
 	LockTupleMode lock;			/* LockTupleKeyShare: nothing but new charges; else
 								 * LockTupleExclusive */
+	LockWaitPolicy lock_policy; /* for the account: LockWaitBlock or LockWaitError */
 	bool		terms_changed;	/* a memo's eligibility was changed */
 	int			nperiods;
 	PeriodChange *periods;		/* oldest first */

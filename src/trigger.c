@@ -14,13 +14,13 @@
 #include "books.h"
 #include "trigger.h"
 
-PG_FUNCTION_INFO_V1(refuse_change);
+SQL_FUNCTION(refuse_change);
 
 #define EVENT_MASK (TRIGGER_EVENT_OPMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_TIMINGMASK)
 
 /*
  * Checks that a function is called as trigger for the event (a combination of the TRIGGER_EVENT_...
- * bits) on the extension's own table, and returns the call.  Null for table: any.
+ * bits) on the extension's own table, and returns the call.  Null for table: any of them.
  */
 TriggerData *
 trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
@@ -32,15 +32,15 @@ trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" can only be called as a trigger",
 						get_func_name(fcinfo->flinfo->fn_oid))));
-	if (table != NULL &&
-		((call->tg_event & EVENT_MASK) != event ||
-		 RelationGetNamespace(call->tg_relation) != extension_schema(fcinfo) ||
-		 strcmp(RelationGetRelationName(call->tg_relation), table) != 0))
+	if ((call->tg_event & EVENT_MASK) != event ||
+		RelationGetNamespace(call->tg_relation) != extension_schema(fcinfo) ||
+		(table != NULL && strcmp(RelationGetRelationName(call->tg_relation), table) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" belongs to the trigger that CREATE EXTENSION creditmemo makes on table \"%s\"",
-						get_func_name(fcinfo->flinfo->fn_oid), table),
-				 errhint("Drop the trigger \"%s\".", call->tg_trigger->tgname)));
+				 errmsg("function \"%s\" belongs to triggers that CREATE EXTENSION creditmemo makes",
+						get_func_name(fcinfo->flinfo->fn_oid)),
+				 errhint("Drop the trigger \"%s\" on table \"%s\".", call->tg_trigger->tgname,
+						 RelationGetRelationName(call->tg_relation))));
 	return call;
 }
 
@@ -97,8 +97,10 @@ end_transition_rows(TransitionRows *rows)
 Datum
 refuse_change(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, NULL, 0);
+	TriggerData *call = (TriggerData *) fcinfo->context;
 
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		(void) trigger_call(fcinfo, NULL, 0);
 	ereport(ERROR,
 			(errcode(ERRCODE_RESTRICT_VIOLATION),
 			 errmsg("table \"%s\" refuses %s", RelationGetRelationName(call->tg_relation),

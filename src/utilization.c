@@ -14,7 +14,7 @@
 #include "settle.h"
 #include "trigger.h"
 
-PG_FUNCTION_INFO_V1(apply_utilization);
+SQL_FUNCTION(apply_utilization);
 
 typedef struct LineKey
 {

@@ -54,6 +54,11 @@ SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, servic
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('404', 1, '2019-01-01'), ('405', 1, '2019-01-01')$$);
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES
 	('000011115678', 1, '2019-01-01'), ('000011111234', 1, '2019-01-01'), ('000022220000', 1, '2019-01-01'), ('000011115678', 1, '2019-01-01')$$);
+SELECT pg_temp.try($$INSERT INTO po_assignment (account_id, po_number) VALUES ('404', 'PO'), ('000011111234', 'PO'), ('403', 'PO')$$);
+SELECT pg_temp.try($$INSERT INTO provider_credit (account_id, payer_account_id, service_period, amount) VALUES ('404', '999999999999', '2019-01-01', -1)$$);
+SELECT pg_temp.try($$UPDATE member_account SET customer_id = 'ZEBRA'$$);
+SELECT pg_temp.try($$UPDATE member_account SET account_id = '1' WHERE account_id = '000011115678'$$);
+SELECT pg_temp.try($$UPDATE customer SET currency = 'EUR'$$);
 
 -- amounts
 SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-01', '000011111234', 'Amazon EC2', 1.005)$$);
@@ -68,6 +73,7 @@ SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, servic
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111234', 0, '2019-01-01')$$);
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111234', -5, '2019-01-01')$$);
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111234', 0.001, '2019-01-01')$$);
+SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111234', 999999999999999.99, '2019-01-01')$$);
 
 -- periods
 SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-31', '000011111234', 'Amazon EC2', 1)$$);

@@ -16,7 +16,7 @@ INSERT INTO po_assignment (account_id, po_number) VALUES ('000011111234', 'PO-70
 
 INSERT INTO credit_memo (account_id, amount, redeemed_on)
 	VALUES ('000011111234', 1000.00, '2019-01-15')
-	RETURNING memo_number, amount, balance, first_period, last_period, po_number;
+	RETURNING memo_number, amount, first_period, last_period, po_number;
 INSERT INTO utilization (service_period, account_id, service, amount) VALUES
 	('2019-01-01', '000011111234', 'Amazon EC2', 75.50),
 	('2019-01-01', '000011111234', 'Amazon S3', 24.50);
