@@ -144,8 +144,8 @@ COMMENT ON COLUMN creditmemo.credit_memo.amount IS 'What the memo was issued for
 COMMENT ON COLUMN creditmemo.credit_memo.balance IS 'What is left of it. Kept by triggers: always the sum of its entries, so zero in INSERT ... RETURNING';
 COMMENT ON COLUMN creditmemo.credit_memo.redeemed_on IS 'Day the credit was redeemed with AWS';
 COMMENT ON COLUMN creditmemo.credit_memo.first_period IS 'First service period it may pay: the month of redemption. Kept by triggers';
-COMMENT ON COLUMN creditmemo.credit_memo.expires_on IS 'Last day of usage it may pay; null: for ever. Can be changed';
-COMMENT ON COLUMN creditmemo.credit_memo.last_period IS 'Last service period it may pay: the month of expires_on. Kept by triggers';
+COMMENT ON COLUMN creditmemo.credit_memo.expires_on IS 'The day it expires; usage of that whole month is still paid. Null: never. Can be changed';
+COMMENT ON COLUMN creditmemo.credit_memo.last_period IS 'Last service period it may pay: the month of expires_on; null if it never expires. Kept by triggers';
 COMMENT ON COLUMN creditmemo.credit_memo.services IS 'The only services it may pay; null: all';
 COMMENT ON COLUMN creditmemo.credit_memo.priority IS 'Lower is spent first, before all other rules of order. Can be changed';
 COMMENT ON COLUMN creditmemo.credit_memo.po_number IS 'The PO the account had when the memo was inserted. Kept by triggers; never changes';
@@ -464,8 +464,8 @@ JOIN creditmemo.member_account a USING (account_id)
 LEFT JOIN creditmemo.po_in_force po USING (account_id)
 LEFT JOIN (
 	SELECT account_id, memo_id,
-		coalesce(-sum(amount) FILTER (WHERE entry_type IN ('apply', 'release')), 0) AS applied,
-		coalesce(-sum(amount) FILTER (WHERE entry_type IN ('expire', 'restore')), 0) AS expired
+		coalesce(-sum(amount) FILTER (WHERE entry_type IN ('apply', 'release')), 0.00) AS applied,
+		coalesce(-sum(amount) FILTER (WHERE entry_type IN ('expire', 'restore')), 0.00) AS expired
 	FROM creditmemo.memo_entry
 	GROUP BY account_id, memo_id) moved USING (account_id, memo_id)
 LEFT JOIN LATERAL (
@@ -490,13 +490,13 @@ COMMENT ON COLUMN creditmemo.memo_balance.balance IS 'What is left of it';
 COMMENT ON COLUMN creditmemo.memo_balance.status IS 'open, used, void or expired';
 COMMENT ON COLUMN creditmemo.memo_balance.redeemed_on IS 'Day the credit was redeemed with AWS';
 COMMENT ON COLUMN creditmemo.memo_balance.first_period IS 'First service period it may pay';
-COMMENT ON COLUMN creditmemo.memo_balance.expires_on IS 'Last day of usage it may pay; null: for ever';
-COMMENT ON COLUMN creditmemo.memo_balance.last_period IS 'Last service period it may pay; null: for ever';
+COMMENT ON COLUMN creditmemo.memo_balance.expires_on IS 'The day it expires; usage of that whole month is still paid. Null: never';
+COMMENT ON COLUMN creditmemo.memo_balance.last_period IS 'Last service period it may pay; null if it never expires';
 COMMENT ON COLUMN creditmemo.memo_balance.services IS 'The only services it may pay; null: all';
 COMMENT ON COLUMN creditmemo.memo_balance.priority IS 'Lower is spent first';
 COMMENT ON COLUMN creditmemo.memo_balance.po_number IS 'The PO that the memo carries';
 COMMENT ON COLUMN creditmemo.memo_balance.po_number_now IS 'The PO that the account is assigned to now';
-COMMENT ON COLUMN creditmemo.memo_balance.months_left IS 'Balance divided by the credit that the account used in the mean of its last three billed months; null if it used none';
+COMMENT ON COLUMN creditmemo.memo_balance.months_left IS 'This memo''s balance divided by all the credit that the account used on average over its last three billed months; null if it used none';
 COMMENT ON COLUMN creditmemo.memo_balance.note IS 'The memo''s note';
 
 CREATE VIEW creditmemo.memo_statement AS
@@ -525,8 +525,8 @@ COMMENT ON COLUMN creditmemo.memo_statement.recorded_at IS 'When it was written'
 
 CREATE VIEW creditmemo.account_balance AS
 SELECT a.customer_id, a.account_id, a.name, c.currency,
-	coalesce(memos.available, 0) AS available, coalesce(open.pending, 0) AS pending,
-	coalesce(memos.available, 0) + coalesce(open.pending, 0) AS invoiced_balance
+	coalesce(memos.available, 0.00) AS available, coalesce(open.pending, 0.00) AS pending,
+	coalesce(memos.available, 0.00) + coalesce(open.pending, 0.00) AS invoiced_balance
 FROM creditmemo.member_account a
 JOIN creditmemo.customer c USING (customer_id)
 LEFT JOIN (
@@ -543,9 +543,9 @@ COMMENT ON COLUMN creditmemo.account_balance.customer_id IS 'The account''s cust
 COMMENT ON COLUMN creditmemo.account_balance.account_id IS 'The member account';
 COMMENT ON COLUMN creditmemo.account_balance.name IS 'Its name';
 COMMENT ON COLUMN creditmemo.account_balance.currency IS 'Currency of the amounts';
-COMMENT ON COLUMN creditmemo.account_balance.available IS 'Balances of all its memos: what can still be spent';
+COMMENT ON COLUMN creditmemo.account_balance.available IS 'Balances of all its memos';
 COMMENT ON COLUMN creditmemo.account_balance.pending IS 'Applied to billings that are not invoiced yet';
-COMMENT ON COLUMN creditmemo.account_balance.invoiced_balance IS 'Available and pending: what the customer was last told';
+COMMENT ON COLUMN creditmemo.account_balance.invoiced_balance IS 'Available and pending: the balance before what is open; for an invoiced account what the customer was last told';
 
 CREATE VIEW creditmemo.unbilled AS
 SELECT a.customer_id, b.account_id, b.service_period, b.billing_no, po.po_number, c.currency,
@@ -605,8 +605,8 @@ SELECT i.invoice_number, i.customer_id, c.name AS customer_name, i.service_perio
 FROM creditmemo.invoice i
 JOIN creditmemo.customer c USING (customer_id)
 JOIN LATERAL (
-	SELECT count(*) AS accounts, coalesce(sum(utilization), 0) AS total_utilization,
-		coalesce(sum(-credit), 0) AS credit_applied, coalesce(sum(due), 0) AS balance_due
+	SELECT count(*) AS accounts, coalesce(sum(utilization), 0.00) AS total_utilization,
+		coalesce(sum(-credit), 0.00) AS credit_applied, coalesce(sum(due), 0.00) AS balance_due
 	FROM creditmemo.billing b
 	WHERE b.invoice_number = i.invoice_number) billed ON true;
 COMMENT ON VIEW creditmemo.invoice_face IS 'Each invoice''s face: total utilization, credit applied, balance due';

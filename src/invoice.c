@@ -65,7 +65,7 @@ require_unused_number(Books *books, text *invoice_number)
 	if (find_row(books, INVOICE_BY_NUMBER, 1, &key, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("invoice number \"%s\" is used already", text_to_cstring(invoice_number)),
+				 errmsg("invoice number \"%s\" is already used", text_to_cstring(invoice_number)),
 				 errhint("Give a new number; that of a voided invoice cannot be used again.")));
 }
 
@@ -173,8 +173,8 @@ has_lines(Books *books, text *account_id, DateADT service_period, int32 billing_
 }
 
 /*
- * Finds the account's open billing of the period, null if it has none with lines; and what credit
- * the account's other open billings hold.
+ * Finds and locks the account's open billing of the period, null if it has none with lines; and
+ * sums what credit the account's other open billings hold.
  */
 static HeapTuple
 find_open_billing(Books *books, text *account_id, DateADT service_period, int64 *credit,
@@ -199,6 +199,9 @@ find_open_billing(Books *books, text *account_id, DateADT service_period, int64 
 		if (DatumGetDateADT(get_required_column(books, BILLING, rows.row,
 												BILLING_SERVICE_PERIOD)) == service_period)
 		{
+			if (!lock_row(books, BILLING, rows.row, LockTupleNoKeyExclusive, LockWaitBlock))
+				elog(ERROR, "an open billing of member account \"%s\" is gone",
+					 text_to_cstring(account_id));
 			billing = copy_row(rows.row);
 			billing_no = DatumGetInt32(get_required_column(books, BILLING, rows.row, BILLING_NO));
 			*credit = get_cents(books, BILLING, rows.row, BILLING_CREDIT);

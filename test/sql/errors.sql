@@ -69,6 +69,9 @@ SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, servic
 SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-01', '000011111234', 'Amazon EC2', -1e15)$$);
 SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, service, amount)
 	SELECT '2019-01-01', '000011111234', 'Amazon EC2', 999999999999999.99 FROM generate_series(1, 2)$$);
+-- so many that a sum in 64 bits would have come back into range
+SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, service, amount)
+	SELECT '2019-01-01', '000011111234', 'Amazon EC2', 999999999999999.99 FROM generate_series(1, 184)$$);
 SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-02-01', '000011111234', 'Amazon EC2', 999999999999999.99)$$);
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111234', 0, '2019-01-01')$$);
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111234', -5, '2019-01-01')$$);
