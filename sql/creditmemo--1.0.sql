@@ -190,7 +190,8 @@ CREATE TABLE creditmemo.invoice (
 	due_date date NOT NULL,
 	voided_at timestamptz,
 	void_reason text,
-	CONSTRAINT invoice_due_date_check CHECK (due_date >= invoice_date),
+	UNIQUE (invoice_number, service_period),
+	CONSTRAINT invoice_due_date_check CHECK (due_date >= invoice_date AND isfinite(due_date)),
 	CONSTRAINT invoice_void_check CHECK ((voided_at IS NULL) = (void_reason IS NULL))
 );
 CREATE INDEX invoice_customer_id_idx ON creditmemo.invoice (customer_id, service_period);
@@ -213,12 +214,14 @@ CREATE TABLE creditmemo.billing (
 	credit creditmemo.money_amount NOT NULL,
 	due creditmemo.money_amount GENERATED ALWAYS AS (utilization - credit) STORED,
 	folded_into integer,
-	invoice_number text COLLATE "C" REFERENCES creditmemo.invoice,
+	invoice_number text COLLATE "C",
 	po_number text,
 	prior_balance creditmemo.money_amount,
 	balance_after creditmemo.money_amount,
 	PRIMARY KEY (account_id, service_period, billing_no),
 	FOREIGN KEY (account_id, service_period, folded_into) REFERENCES creditmemo.billing,
+	FOREIGN KEY (invoice_number, service_period)
+		REFERENCES creditmemo.invoice (invoice_number, service_period),
 	CONSTRAINT billing_credit_check CHECK (credit <= greatest(creditable, 0)),
 	CONSTRAINT billing_invoiced_check
 		CHECK ((invoice_number IS NULL) = (prior_balance IS NULL)
@@ -269,7 +272,9 @@ CREATE TABLE creditmemo.memo_entry (
 		CHECK (CASE WHEN entry_type IN ('issue', 'release', 'restore') THEN amount > 0
 					WHEN entry_type IN ('apply', 'void', 'expire') THEN amount < 0
 					ELSE false END),
-	CONSTRAINT memo_entry_issue_check CHECK ((entry_type = 'issue') = (entry_no = 1)),
+	CONSTRAINT memo_entry_issue_check
+		CHECK ((entry_type = 'issue') = (entry_no = 1)
+			   AND (entry_type <> 'issue' OR amount = balance_after)),
 	CONSTRAINT memo_entry_billing_check
 		CHECK (num_nulls(service_period, billing_no)
 			   = CASE WHEN entry_type IN ('apply', 'release') THEN 0 ELSE 2 END
@@ -439,10 +444,14 @@ COMMENT ON FUNCTION creditmemo.email_text(text) IS
 -- ---------------------------------------------------------------------------------------------
 
 CREATE VIEW creditmemo.po_in_force AS
-SELECT DISTINCT ON (account_id) account_id, po_number, assigned_at
-FROM creditmemo.po_assignment
-WHERE assigned_at <= clock_timestamp()
-ORDER BY account_id, assigned_at DESC;
+SELECT a.account_id, po.po_number, po.assigned_at
+FROM creditmemo.member_account a
+CROSS JOIN LATERAL (
+	SELECT p.po_number, p.assigned_at
+	FROM creditmemo.po_assignment p
+	WHERE p.account_id = a.account_id AND p.assigned_at <= clock_timestamp()
+	ORDER BY p.assigned_at DESC
+	LIMIT 1) po;
 COMMENT ON VIEW creditmemo.po_in_force IS 'The PO that each member account is assigned to now';
 COMMENT ON COLUMN creditmemo.po_in_force.account_id IS 'The member account';
 COMMENT ON COLUMN creditmemo.po_in_force.po_number IS 'Its purchase order number';
@@ -462,12 +471,11 @@ SELECT a.customer_id, m.account_id, m.memo_id, m.memo_number, m.credit_type, m.p
 FROM creditmemo.credit_memo m
 JOIN creditmemo.member_account a USING (account_id)
 LEFT JOIN creditmemo.po_in_force po USING (account_id)
-LEFT JOIN (
-	SELECT account_id, memo_id,
-		coalesce(-sum(amount) FILTER (WHERE entry_type IN ('apply', 'release')), 0.00) AS applied,
-		coalesce(-sum(amount) FILTER (WHERE entry_type IN ('expire', 'restore')), 0.00) AS expired
-	FROM creditmemo.memo_entry
-	GROUP BY account_id, memo_id) moved USING (account_id, memo_id)
+CROSS JOIN LATERAL (
+	SELECT coalesce(-sum(e.amount) FILTER (WHERE e.entry_type IN ('apply', 'release')), 0.00) AS applied,
+		coalesce(-sum(e.amount) FILTER (WHERE e.entry_type IN ('expire', 'restore')), 0.00) AS expired
+	FROM creditmemo.memo_entry e
+	WHERE e.account_id = m.account_id AND e.memo_id = m.memo_id) moved
 LEFT JOIN LATERAL (
 	SELECT avg(credit) AS monthly
 	FROM (
@@ -525,19 +533,17 @@ COMMENT ON COLUMN creditmemo.memo_statement.recorded_at IS 'When it was written'
 
 CREATE VIEW creditmemo.account_balance AS
 SELECT a.customer_id, a.account_id, a.name, c.currency,
-	coalesce(memos.available, 0.00) AS available, coalesce(open.pending, 0.00) AS pending,
-	coalesce(memos.available, 0.00) + coalesce(open.pending, 0.00) AS invoiced_balance
+	memos.available, open.pending, memos.available + open.pending AS invoiced_balance
 FROM creditmemo.member_account a
 JOIN creditmemo.customer c USING (customer_id)
-LEFT JOIN (
-	SELECT account_id, sum(balance) AS available
-	FROM creditmemo.credit_memo
-	GROUP BY account_id) memos USING (account_id)
-LEFT JOIN (
-	SELECT account_id, sum(credit) AS pending
-	FROM creditmemo.billing
-	WHERE invoice_number IS NULL AND folded_into IS NULL
-	GROUP BY account_id) open USING (account_id);
+CROSS JOIN LATERAL (
+	SELECT coalesce(sum(m.balance), 0.00) AS available
+	FROM creditmemo.credit_memo m
+	WHERE m.account_id = a.account_id) memos
+CROSS JOIN LATERAL (
+	SELECT coalesce(sum(b.credit), 0.00) AS pending
+	FROM creditmemo.billing b
+	WHERE b.account_id = a.account_id AND b.invoice_number IS NULL AND b.folded_into IS NULL) open;
 COMMENT ON VIEW creditmemo.account_balance IS 'Each member account''s credit';
 COMMENT ON COLUMN creditmemo.account_balance.customer_id IS 'The account''s customer';
 COMMENT ON COLUMN creditmemo.account_balance.account_id IS 'The member account';
@@ -768,6 +774,20 @@ BEGIN ATOMIC
 	JOIN entry e USING (account_id, memo_id, entry_no)
 	WHERE e.entry_type <> 'apply' OR r.released > -e.amount
 		OR r.first_period <> e.service_period OR r.last_period <> e.service_period
+	UNION ALL
+	SELECT 'release is not of the service that was paid', r.account_id,
+		format('memo %s, entry %s: %s, undone by entry %s: %s', r.memo_id, e.entry_no, e.service,
+			   r.entry_no, r.service)
+	FROM entry r
+	JOIN entry e ON e.account_id = r.account_id AND e.memo_id = r.memo_id AND e.entry_no = r.reverses
+	WHERE r.service IS DISTINCT FROM e.service
+	UNION ALL
+	SELECT 'memo paid what it is not for', e.account_id,
+		format('memo %s, entry %s: %s', e.memo_id, e.entry_no, coalesce(e.service, 'any service'))
+	FROM entry e
+	JOIN creditmemo.credit_memo m USING (account_id, memo_id)
+	WHERE e.entry_type = 'apply'
+		AND ((m.services IS NULL) <> (e.service IS NULL) OR e.service <> ALL (m.services))
 	UNION ALL
 	SELECT 'billing is not the sum of its lines', coalesce(b.account_id, l.account_id),
 		format('%s, billing %s: utilization %s (creditable %s), lines %s (creditable %s)',

@@ -20,6 +20,28 @@
  * ---------------------------------------------------------------------------------------------
  */
 
+/* Accounts to be locked, from a list of their ids that may be in any order and name some twice. */
+AccountChange *
+changes_for_accounts(List *account_ids, LockTupleMode lock, int *nchanges)
+{
+	AccountChange *changes;
+	ListCell   *cell;
+
+	list_sort(account_ids, compare_text_cells);
+	changes = MemoryContextAllocExtended(CurrentMemoryContext,
+										 Max(list_length(account_ids), 1) * sizeof(AccountChange),
+										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	*nchanges = 0;
+	foreach(cell, account_ids)
+		if (*nchanges == 0 ||
+			compare_text(changes[*nchanges - 1].account_id, lfirst(cell)) != 0)
+		{
+			changes[*nchanges].account_id = lfirst(cell);
+			changes[(*nchanges)++].lock = lock;
+		}
+	return changes;
+}
+
 static bool
 lock_account(Books *books, AccountChange *change, LockTupleMode mode)
 {
@@ -36,9 +58,10 @@ lock_account(Books *books, AccountChange *change, LockTupleMode mode)
 	change->is_closed = !isnull;
 	if (!isnull)
 		change->closed_through = DatumGetDateADT(closed_through);
-	change->customer_id = copy_text(get_required_column(books, MEMBER_ACCOUNT, row,
-														ACCOUNT_CUSTOMER_ID),
-									CurrentMemoryContext);
+	if (change->customer_id == NULL)
+		change->customer_id = copy_text(get_required_column(books, MEMBER_ACCOUNT, row,
+															ACCOUNT_CUSTOMER_ID),
+										CurrentMemoryContext);
 	return true;
 }
 
@@ -119,6 +142,18 @@ get_period(Account *account, DateADT service_period)
 	return period;
 }
 
+/* Whether a billing is open: neither invoiced nor folded into another. */
+bool
+is_open_billing(Books *books, TupleTableSlot *row)
+{
+	bool		not_invoiced;
+	bool		not_folded;
+
+	(void) get_column(books, BILLING, row, BILLING_INVOICE_NUMBER, &not_invoiced);
+	(void) get_column(books, BILLING, row, BILLING_FOLDED_INTO, &not_folded);
+	return not_invoiced && not_folded;
+}
+
 /* Reads the billings of one period of the account, or of all if that is null. */
 void
 read_billings(Account *account, const DateADT *service_period)
@@ -128,23 +163,24 @@ read_billings(Account *account, const DateADT *service_period)
 	RowScan		rows;
 
 	if (service_period != NULL)
+	{
+		Period	   *period = get_period(account, *service_period);
+
 		keys[1] = DateADTGetDatum(*service_period);
+		period->invoiced_creditable = period->invoiced_credit = 0;
+	}
 	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection,
 			   service_period != NULL ? 2 : 1, keys);
 	while (next_row(&rows))
 	{
 		Period	   *period;
-		bool		not_invoiced;
-		bool		not_folded;
 
-		(void) get_column(books, BILLING, rows.row, BILLING_INVOICE_NUMBER, &not_invoiced);
-		(void) get_column(books, BILLING, rows.row, BILLING_FOLDED_INTO, &not_folded);
 		period = get_period(account,
 							DatumGetDateADT(get_required_column(books, BILLING, rows.row,
 																BILLING_SERVICE_PERIOD)));
 		period->last_billing_no = DatumGetInt32(get_required_column(books, BILLING, rows.row,
 																	BILLING_NO));
-		if (not_invoiced && not_folded)
+		if (is_open_billing(books, rows.row))
 		{
 			period->open_no = period->last_billing_no;
 			period->open_row = copy_row(rows.row);
@@ -174,9 +210,7 @@ open_billing(Account *account, DateADT service_period)
 			elog(ERROR, "member account \"%s\" is gone although it was locked",
 				 text_to_cstring(account->change->account_id));
 		look_again(account->books);
-		period->invoiced_creditable = period->invoiced_credit = 0;
 		read_billings(account, &service_period);
-		period = get_period(account, service_period);
 	}
 	if (period->open_no == 0)
 	{
@@ -216,7 +250,8 @@ lock_billings(Account *account)
  * ---------------------------------------------------------------------------------------------
  */
 
-static DateADT
+/* A date of a memo that may be null: then it is later than any. */
+DateADT
 get_end_date(Books *books, TupleTableSlot *row, int column)
 {
 	bool		isnull;
@@ -320,15 +355,24 @@ get_memo(const Account *account, int64 memo_id)
  * ---------------------------------------------------------------------------------------------
  */
 
-/* The service's total in the period, added where it is missing. */
+/* The service's total in the period, null if there is none. */
 ServiceTotal *
-get_service(Period *period, const text *service)
+find_service(const Period *period, const text *service)
 {
-	ServiceTotal *total;
-
 	for (int i = 0; i < period->nservices; i++)
 		if (compare_text(period->services[i].service, service) == 0)
 			return &period->services[i];
+	return NULL;
+}
+
+/* The same, added where it is missing. */
+ServiceTotal *
+get_service(Period *period, const text *service)
+{
+	ServiceTotal *total = find_service(period, service);
+
+	if (total != NULL)
+		return total;
 
 	/* room for a power of two */
 	if ((period->nservices & (period->nservices - 1)) == 0)

@@ -92,14 +92,17 @@ typedef struct Account
 	List	   *entries;
 } Account;
 
+extern bool is_open_billing(Books *books, TupleTableSlot *row);
 extern Period *get_period(Account *account, DateADT service_period);
 extern void read_billings(Account *account, const DateADT *service_period);
 extern void open_billing(Account *account, DateADT service_period);
 extern void lock_billings(Account *account);
+extern DateADT get_end_date(Books *books, TupleTableSlot *row, int column);
 extern void read_memos(Account *account,
 					   bool (*may_change) (const Account *account, const Memo *memo));
 extern Memo *get_memo(const Account *account, int64 memo_id);
 extern void read_services(Account *account, Period *period);
+extern ServiceTotal *find_service(const Period *period, const text *service);
 extern ServiceTotal *get_service(Period *period, const text *service);
 extern int32 next_entry_no(Account *account, Memo *memo);
 extern Application *read_applications(Account *account, const Period *period,

@@ -21,7 +21,6 @@
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
-#include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -201,10 +200,12 @@ index_for_lookup(Relation rel, const TableShape *shape, const LookupColumns *loo
 			index->rd_rel->relam == BTREE_AM_OID &&
 			RelationGetIndexPredicate(index) == NIL;
 
-		/* ascending, nulls last, and ordered by the operators that the keys are compared with */
+		/* ascending, nulls last, and in the order in which the keys are compared */
 		for (int i = 0; fits && i < lookup->ncolumns; i++)
 			fits = form->indkey.values[i] == shape->attno[lookup->by[i].column] &&
 				index->rd_indoption[i] == 0 &&
+				index->rd_indcollation[i] == TupleDescAttr(RelationGetDescr(rel),
+														   form->indkey.values[i] - 1)->attcollation &&
 				get_opcode(get_opfamily_member(index->rd_opfamily[i], index->rd_opcintype[i],
 											   index->rd_opcintype[i],
 											   lookup->by[i].strategy)) == lookup->by[i].comparison;
@@ -430,7 +431,9 @@ begin_rows(RowScan *rows, Books *books, BooksLookup lookup, ScanDirection direct
 	index_rescan(rows->scan, scan_keys, nkeys, NULL, 0);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void raise_serialization_failure(void);
+
+static void
 raise_serialization_failure(void)
 {
 	ereport(ERROR,
@@ -557,21 +560,21 @@ get_cents(Books *books, BooksTable table, TupleTableSlot *row, int column)
  * ---------------------------------------------------------------------------------------------
  */
 
-/* The columns that update_row() may change: all of ours but those of the primary key. */
+/* The columns that update_row() may change: all of ours but those of keys that others refer to. */
 static Bitmapset *
 updated_columns(Relation rel, const TableShape *shape, BooksTable table)
 {
 	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
 	Bitmapset  *columns = NULL;
 
-	for (int column = 0; table_names[table].column[column] != NULL; column++)
+	for (int column = 0; column < MAX_COLUMNS; column++)
 	{
 		int			attribute = shape->attno[column] - FirstLowInvalidHeapAttributeNumber;
 
+		if (table_names[table].column[column] == NULL)
+			break;
 		if (!bms_is_member(attribute, key))
 			columns = bms_add_member(columns, attribute);
-		if (column + 1 == MAX_COLUMNS)
-			break;
 	}
 	return columns;
 }
@@ -637,13 +640,15 @@ void
 set_column(RowValues *values, int column, Datum value)
 {
 	values->value[column] = value;
-	values->isnull[column] = false;
 	values->isset[column] = true;
 }
 
+/* Sets a money_amount: domains are not checked on this way into a table. */
 void
 set_cents(RowValues *values, int column, int64 cents)
 {
+	if (!is_money(cents))
+		elog(ERROR, "amount of " INT64_FORMAT " cents is out of range", cents);
 	set_column(values, column, numeric_from_cents(cents));
 }
 
@@ -656,7 +661,7 @@ store_values(OpenTable *open, const RowValues *values)
 			int			attribute = open->shape->attno[column] - 1;
 
 			open->written->tts_values[attribute] = values->value[column];
-			open->written->tts_isnull[attribute] = values->isnull[column];
+			open->written->tts_isnull[attribute] = false;
 		}
 	ExecStoreVirtualTuple(open->written);
 }
@@ -693,8 +698,8 @@ insert_row(Books *books, BooksTable table, const RowValues *values)
 static TupleTableSlot *row_being_updated = NULL;
 
 /*
- * Updates a row that was locked and copied; columns not set stay as they are.  No row may be
- * updated twice before the books are closed.  Constraints are checked by the server.
+ * Updates a row that was locked, or inserted by this transaction, and copied; columns not set stay
+ * as they are.  No row may be updated twice before the books are closed.  Constraints are checked by the server.
  */
 void
 update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *values)

@@ -3,7 +3,8 @@
  *		The extension's tables, opened for one call: rows found, locked and written.
  *
  * Rows are read by index and written through the table access method, as the executor and logical
- * replication do, with constraints, indexes, foreign keys and row triggers done by the server.
+ * replication do, with constraints, indexes, foreign keys and row triggers done by the server (but
+ * not domains, see set_cents()).
  * There is no SQL on this path: nothing to plan, so nothing planned for one row and run for a
  * million, and no name to resolve for whoever's search_path.
  */
@@ -128,7 +129,6 @@ extern int64 get_cents(Books *books, BooksTable table, TupleTableSlot *row, int 
 typedef struct RowValues
 {
 	Datum		value[MAX_COLUMNS];
-	bool		isnull[MAX_COLUMNS];
 	bool		isset[MAX_COLUMNS];
 } RowValues;
 
@@ -137,5 +137,8 @@ extern void set_cents(RowValues *values, int column, int64 cents);
 extern void insert_row(Books *books, BooksTable table, const RowValues *values);
 extern void update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *values);
 extern bool books_write_row(TupleTableSlot *row);
+
+/* po.c */
+extern text *po_in_force(Books *books, text *account_id);
 
 #endif							/* CREDITMEMO_BOOKS_H */

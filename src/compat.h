@@ -10,7 +10,6 @@
 #include "access/genam.h"
 #include "executor/executor.h"
 #include "fmgr.h"
-#include "nodes/parsenodes.h"
 
 #if PG_VERSION_NUM < 140000
 #error "creditmemo needs PostgreSQL 14 or later"
@@ -22,6 +21,10 @@
 /* the module's symbols are hidden but for those that the server looks for */
 #undef PGDLLEXPORT
 #define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
+
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
 #endif
 
 /* Makes a function known to SQL.  Up to PostgreSQL 15 the server's macro does not export it. */

@@ -33,10 +33,7 @@ extern char *long_date_text(DateADT date);
 /* text.c */
 extern int	compare_text(const text *a, const text *b);
 extern text *copy_text(Datum value, MemoryContext context);
+extern int	compare_text_cells(const ListCell *a, const ListCell *b);
 extern char *account_list_text(List *account_ids);
-
-/* po.c */
-struct Books;
-extern text *po_in_force(struct Books *books, text *account_id);
 
 #endif							/* CREDITMEMO_H */

@@ -137,9 +137,14 @@ append_credit_sentence(Email *email, SPITupleTable *body)
 						 money_text(paid, email->currency));
 	else if (due > 0)
 		appendStringInfoString(&email->text, "None of it could be paid for by your credit balance, and ");
-	appendStringInfo(&email->text, "%s remains for future use.",
-					 money_text(get_amount(body, 0, BODY_TOTAL_OF_FUNDS, false),
-								email->currency));
+	if (sign_of(get_amount(body, 0, BODY_TOTAL_OF_FUNDS, false)) >= 0)
+		appendStringInfo(&email->text, "%s remains for future use.",
+						 money_text(get_amount(body, 0, BODY_TOTAL_OF_FUNDS, false),
+									email->currency));
+	else
+		appendStringInfo(&email->text, "%s of it will be returned by an invoice to follow.",
+						 money_text(get_amount(body, 0, BODY_TOTAL_OF_FUNDS, true),
+									email->currency));
 }
 
 /* Appends what is due and when; that nothing is, where it needs saying. */

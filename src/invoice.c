@@ -10,7 +10,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "settle.h"
+#include "account.h"
 
 SQL_FUNCTION(issue_invoice);
 
@@ -69,12 +69,6 @@ require_unused_number(Books *books, text *invoice_number)
 				 errhint("Give a new number; that of a voided invoice cannot be used again.")));
 }
 
-static int
-compare_texts(const ListCell *a, const ListCell *b)
-{
-	return compare_text(lfirst(a), lfirst(b));
-}
-
 /* The accounts that the caller named, or all of the customer. */
 static List *
 accounts_to_bill(Books *books, const Invoice *invoice, ArrayType *named)
@@ -111,7 +105,6 @@ accounts_to_bill(Books *books, const Invoice *invoice, ArrayType *named)
 											CurrentMemoryContext));
 		end_rows(&rows);
 	}
-	list_sort(account_ids, compare_texts);
 	return account_ids;
 }
 
@@ -122,20 +115,9 @@ accounts_to_bill(Books *books, const Invoice *invoice, ArrayType *named)
 static AccountChange *
 lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, int *naccounts)
 {
-	AccountChange *accounts = palloc0(Max(list_length(account_ids), 1) * sizeof(AccountChange));
+	AccountChange *accounts = changes_for_accounts(account_ids, LockTupleExclusive, naccounts);
 	List	   *others = NIL;
-	ListCell   *cell;
 
-	*naccounts = 0;
-	foreach(cell, account_ids)
-	{
-		if (*naccounts > 0 &&
-			compare_text(accounts[*naccounts - 1].account_id, lfirst(cell)) == 0)
-			continue;
-		accounts[*naccounts].account_id = lfirst(cell);
-		accounts[*naccounts].lock = LockTupleExclusive;
-		(*naccounts)++;
-	}
 	lock_accounts(books, accounts, *naccounts);
 
 	for (int i = 0; i < *naccounts; i++)
@@ -172,48 +154,49 @@ has_lines(Books *books, text *account_id, DateADT service_period, int32 billing_
 	return found;
 }
 
-/*
- * Finds and locks the account's open billing of the period, null if it has none with lines; and
- * sums what credit the account's other open billings hold.
- */
-static HeapTuple
-find_open_billing(Books *books, text *account_id, DateADT service_period, int64 *credit,
-				  int64 *credit_elsewhere)
+/* The open billings of an account, as an invoice for one of them sees them. */
+typedef struct OpenBillings
+{
+	HeapTuple	billing;		/* the one to invoice; null: there is none with lines */
+	int64		credit;			/* on it */
+	int64		credit_elsewhere;	/* on the others */
+} OpenBillings;
+
+/* Finds the account's open billings and locks the one of the period. */
+static OpenBillings
+find_open_billings(Books *books, text *account_id, DateADT service_period)
 {
 	Datum		key = PointerGetDatum(account_id);
-	HeapTuple	billing = NULL;
+	OpenBillings open = {0};
 	int32		billing_no = 0;
 	RowScan		rows;
 
-	*credit_elsewhere = 0;
 	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
 	while (next_row(&rows))
 	{
-		bool		not_invoiced;
-		bool		not_folded;
+		int64		credit;
 
-		(void) get_column(books, BILLING, rows.row, BILLING_INVOICE_NUMBER, &not_invoiced);
-		(void) get_column(books, BILLING, rows.row, BILLING_FOLDED_INTO, &not_folded);
-		if (!not_invoiced || !not_folded)
+		if (!is_open_billing(books, rows.row))
 			continue;
+		credit = get_cents(books, BILLING, rows.row, BILLING_CREDIT);
 		if (DatumGetDateADT(get_required_column(books, BILLING, rows.row,
 												BILLING_SERVICE_PERIOD)) == service_period)
 		{
 			if (!lock_row(books, BILLING, rows.row, LockTupleNoKeyExclusive, LockWaitBlock))
 				elog(ERROR, "an open billing of member account \"%s\" is gone",
 					 text_to_cstring(account_id));
-			billing = copy_row(rows.row);
+			open.billing = copy_row(rows.row);
+			open.credit = credit;
 			billing_no = DatumGetInt32(get_required_column(books, BILLING, rows.row, BILLING_NO));
-			*credit = get_cents(books, BILLING, rows.row, BILLING_CREDIT);
 		}
 		else
-			*credit_elsewhere += get_cents(books, BILLING, rows.row, BILLING_CREDIT);
+			open.credit_elsewhere += credit;
 	}
 	end_rows(&rows);
 
-	if (billing != NULL && !has_lines(books, account_id, service_period, billing_no))
-		billing = NULL;
-	return billing;
+	if (open.billing != NULL && !has_lines(books, account_id, service_period, billing_no))
+		open.billing = NULL;
+	return open;
 }
 
 /* The balances of the account's memos; they come to a money_amount, see require_total_in_range(). */
@@ -234,31 +217,29 @@ sum_of_balances(Books *books, text *account_id)
 /*
  * Puts the open billing of the account on the invoice; false if there is nothing to bill.  Fixes
  * its PO and its balances: what is left for future use is the balances of all the account's memos
- * and the credit on its other open billings (rule Fixed when invoiced).
+ * and the credit on its other open billings (rule Fixed when invoiced).  It is negative where this
+ * one uses what another month's refund gives back that is not invoiced yet.
  */
 static bool
 invoice_account(Books *books, const Invoice *invoice, const AccountChange *account)
 {
-	int64		credit = 0;
-	int64		credit_elsewhere;
+	OpenBillings open = find_open_billings(books, account->account_id, invoice->service_period);
 	int64		balance_after;
-	HeapTuple	billing = find_open_billing(books, account->account_id, invoice->service_period,
-											&credit, &credit_elsewhere);
 	RowValues	values = {0};
 	text	   *po_number;
 
-	if (billing == NULL)
+	if (open.billing == NULL)
 		return false;
 	refuse_closed_period(account, invoice->service_period);
 
-	balance_after = sum_of_balances(books, account->account_id) + credit_elsewhere;
+	balance_after = sum_of_balances(books, account->account_id) + open.credit_elsewhere;
 	set_column(&values, BILLING_INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
-	set_cents(&values, BILLING_PRIOR_BALANCE, balance_after + credit);
+	set_cents(&values, BILLING_PRIOR_BALANCE, balance_after + open.credit);
 	set_cents(&values, BILLING_BALANCE_AFTER, balance_after);
 	po_number = po_in_force(books, account->account_id);
 	if (po_number != NULL)
 		set_column(&values, BILLING_PO_NUMBER, PointerGetDatum(po_number));
-	update_row(books, BILLING, billing, &values);
+	update_row(books, BILLING, open.billing, &values);
 	return true;
 }
 

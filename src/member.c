@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "executor/spi.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "settle.h"
@@ -12,30 +12,28 @@
 
 SQL_FUNCTION(prove_member_accounts);
 
-static int
-compare_account_ids(const ListCell *a, const ListCell *b)
-{
-	return compare_text(lfirst(a), lfirst(b));
-}
-
-/* The account ids of the inserted rows, in order and each once. */
+/* The account ids of the inserted rows; those of rows in a row are named once. */
 static List *
 inserted_account_ids(TriggerData *call)
 {
-	int			attno = SPI_fnumber(RelationGetDescr(call->tg_relation), "account_id");
+	AttrNumber	attno = get_attnum(RelationGetRelid(call->tg_relation), "account_id");
 	List	   *account_ids = NIL;
 	TransitionRows inserted;
 
+	if (attno == InvalidAttrNumber)
+		elog(ERROR, "table \"%s\" has no column account_id",
+			 RelationGetRelationName(call->tg_relation));
 	begin_transition_rows(&inserted, call, call->tg_newtable);
 	while (next_transition_row(&inserted))
 	{
 		bool		isnull;
-		Datum		account_id = slot_getattr(inserted.row, attno, &isnull);
+		text	   *account_id = DatumGetTextPP(slot_getattr(inserted.row, attno, &isnull));
 
-		account_ids = lappend(account_ids, copy_text(account_id, CurrentMemoryContext));
+		if (account_ids == NIL || compare_text(llast(account_ids), account_id) != 0)
+			account_ids = lappend(account_ids, copy_text(PointerGetDatum(account_id),
+														 CurrentMemoryContext));
 	}
 	end_transition_rows(&inserted);
-	list_sort(account_ids, compare_account_ids);
 	return account_ids;
 }
 
@@ -51,19 +49,14 @@ Datum
 prove_member_accounts(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, NULL, TRIGGER_EVENT_INSERT);
-	List	   *account_ids = inserted_account_ids(call);
-	AccountChange *accounts = palloc0(Max(list_length(account_ids), 1) * sizeof(AccountChange));
-	int			naccounts = 0;
-	ListCell   *cell;
+	AccountChange *accounts;
+	int			naccounts;
 	Books	   *books;
 
-	foreach(cell, account_ids)
-		if (naccounts == 0 ||
-			compare_text(accounts[naccounts - 1].account_id, lfirst(cell)) != 0)
-		{
-			accounts[naccounts].account_id = lfirst(cell);
-			accounts[naccounts++].lock = LockTupleKeyShare;
-		}
+	if (tuplestore_tuple_count(call->tg_newtable) == 0)
+		return PointerGetDatum(NULL);
+
+	accounts = changes_for_accounts(inserted_account_ids(call), LockTupleKeyShare, &naccounts);
 	books = open_books(extension_schema(fcinfo));
 	lock_accounts(books, accounts, naccounts);
 	close_books(books);

@@ -12,7 +12,7 @@
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
-#include "settle.h"
+#include "account.h"
 #include "trigger.h"
 
 SQL_FUNCTION(stamp_credit_memo);
@@ -319,7 +319,7 @@ static bool
 may_be_changed(int column)
 {
 	return column == MEMO_NOTE || column == MEMO_PRIORITY || column == MEMO_EXPIRES_ON ||
-		column == MEMO_LAST_PERIOD || column == MEMO_PROVIDER_CREDIT_ID;
+		column == MEMO_PROVIDER_CREDIT_ID;
 }
 
 static bool
@@ -379,15 +379,6 @@ keep_credit_memo(PG_FUNCTION_ARGS)
 	return PointerGetDatum(tuple);
 }
 
-static DateADT
-slot_last_period(Books *books, TupleTableSlot *row)
-{
-	bool		isnull;
-	Datum		value = get_column(books, CREDIT_MEMO, row, MEMO_LAST_PERIOD, &isnull);
-
-	return isnull ? DATEVAL_NOEND : DatumGetDateADT(value);
-}
-
 /*
  * resettle_credit_memo() returns trigger: AFTER UPDATE ON credit_memo, FOR EACH STATEMENT.
  *
@@ -417,8 +408,8 @@ resettle_credit_memo(PG_FUNCTION_ARGS)
 	/* both tables have the rows in the order in which they were updated */
 	while (next_transition_row(&before) && next_transition_row(&after))
 	{
-		DateADT		old_end = slot_last_period(books, before.row);
-		DateADT		new_end = slot_last_period(books, after.row);
+		DateADT		old_end = get_end_date(books, before.row, MEMO_LAST_PERIOD);
+		DateADT		new_end = get_end_date(books, after.row, MEMO_LAST_PERIOD);
 
 		if (old_end == new_end)
 			continue;

@@ -116,11 +116,8 @@ dearest_service(Account *account, Period *period, const Memo *memo)
 	read_services(account, period);
 	for (int i = 0; i < memo->nservices; i++)
 	{
-		ServiceTotal *total = NULL;
+		ServiceTotal *total = find_service(period, memo->services[i]);
 
-		for (int j = 0; j < period->nservices && total == NULL; j++)
-			if (compare_text(period->services[j].service, memo->services[i]) == 0)
-				total = &period->services[j];
 		if (total == NULL || room_for_service(total) <= 0)
 			continue;
 		if (dearest == NULL || room_for_service(total) > room_for_service(dearest) ||
@@ -236,7 +233,7 @@ compare_applications_newest_first(const void *a, const void *b)
 static void
 release(Account *account, Period *period, Application *application, int128 at_most)
 {
-	int64		amount = Min(application->left, at_most);
+	int128		amount = Min(application->left, at_most);
 	ServiceTotal *service = NULL;
 
 	if (amount <= 0)
@@ -328,9 +325,9 @@ add_changes(Account *account)
 		PeriodChange *delta = &change->periods[i];
 		Period	   *period = get_period(account, delta->service_period);
 
-		period->utilization = cents_from_sum((int128) period->utilization + delta->utilization,
+		period->utilization = cents_from_sum(period->utilization + delta->utilization,
 											 change->account_id, delta->service_period);
-		period->creditable = cents_from_sum((int128) period->creditable + delta->creditable,
+		period->creditable = cents_from_sum(period->creditable + delta->creditable,
 											change->account_id, delta->service_period);
 		period->lines_changed = true;
 		period->changed |= delta->utilization != 0 || delta->creditable != 0;

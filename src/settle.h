@@ -11,8 +11,8 @@
 typedef struct PeriodChange
 {
 	DateADT		service_period;
-	int64		utilization;
-	int64		creditable;
+	int128		utilization;
+	int128		creditable;
 	int32		billing_no;		/* set by settle_accounts(): the billing that took the change up */
 } PeriodChange;
 
@@ -33,6 +33,8 @@ typedef struct AccountChange
 	text	   *customer_id;	/* set by lock_accounts() */
 } AccountChange;
 
+extern AccountChange *changes_for_accounts(List *account_ids, LockTupleMode lock,
+											int *nchanges);
 extern void lock_accounts(Books *books, AccountChange *changes, int nchanges);
 extern void settle_accounts(Books *books, AccountChange *changes, int nchanges);
 extern void refuse_closed_period(const AccountChange *change, DateADT service_period);

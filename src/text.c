@@ -21,6 +21,13 @@ compare_text(const text *a, const text *b)
 	return result != 0 ? result : a_size - b_size;
 }
 
+/* The same for the cells of a list of texts. */
+int
+compare_text_cells(const ListCell *a, const ListCell *b)
+{
+	return compare_text(lfirst(a), lfirst(b));
+}
+
 /* A plain copy, in the context, of a text that may be compressed or toasted. */
 text *
 copy_text(Datum value, MemoryContext context)

@@ -18,6 +18,26 @@ SQL_FUNCTION(refuse_change);
 
 #define EVENT_MASK (TRIGGER_EVENT_OPMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_TIMINGMASK)
 
+static TriggerData *
+require_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" can only be called as a trigger",
+						get_func_name(fcinfo->flinfo->fn_oid))));
+	return (TriggerData *) fcinfo->context;
+}
+
+/* Whether a statement trigger has the transition tables of its event. */
+static bool
+has_transition_tables(const TriggerData *call)
+{
+	return TRIGGER_FIRED_FOR_ROW(call->tg_event) ||
+		((TRIGGER_FIRED_BY_DELETE(call->tg_event) || call->tg_newtable != NULL) &&
+		 (TRIGGER_FIRED_BY_INSERT(call->tg_event) || call->tg_oldtable != NULL));
+}
+
 /*
  * Checks that a function is called as trigger for the event (a combination of the TRIGGER_EVENT_...
  * bits) on the extension's own table, and returns the call.  Null for table: any of them.
@@ -25,14 +45,9 @@ SQL_FUNCTION(refuse_change);
 TriggerData *
 trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
 {
-	TriggerData *call = (TriggerData *) fcinfo->context;
+	TriggerData *call = require_trigger(fcinfo);
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" can only be called as a trigger",
-						get_func_name(fcinfo->flinfo->fn_oid))));
-	if ((call->tg_event & EVENT_MASK) != event ||
+	if ((call->tg_event & EVENT_MASK) != event || !has_transition_tables(call) ||
 		RelationGetNamespace(call->tg_relation) != extension_schema(fcinfo) ||
 		(table != NULL && strcmp(RelationGetRelationName(call->tg_relation), table) != 0))
 		ereport(ERROR,
@@ -88,7 +103,8 @@ end_transition_rows(TransitionRows *rows)
 }
 
 /*
- * refuse_change() returns trigger: BEFORE UPDATE, DELETE or TRUNCATE, FOR EACH STATEMENT.
+ * refuse_change() returns trigger: BEFORE UPDATE, DELETE or TRUNCATE, for each statement, or for each
+ * row that its WHEN condition picks.
  *
  * Raises restrict_violation with the trigger's argument as hint.  Our own writes go through the
  * table access method and fire no statement triggers, so whoever comes here is somebody else
@@ -97,13 +113,11 @@ end_transition_rows(TransitionRows *rows)
 Datum
 refuse_change(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = (TriggerData *) fcinfo->context;
+	TriggerData *call = require_trigger(fcinfo);
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		(void) trigger_call(fcinfo, NULL, 0);
 	ereport(ERROR,
 			(errcode(ERRCODE_RESTRICT_VIOLATION),
-			 errmsg("table \"%s\" refuses %s", RelationGetRelationName(call->tg_relation),
+			 errmsg("table \"%s\" refuses this %s", RelationGetRelationName(call->tg_relation),
 					TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? "UPDATE" :
 					TRIGGER_FIRED_BY_DELETE(call->tg_event) ? "DELETE" : "TRUNCATE"),
 			 call->tg_trigger->tgnargs > 0 ? errhint("%s", call->tg_trigger->tgargs[0]) : 0));

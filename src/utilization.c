@@ -7,9 +7,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
-#include "executor/executor.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 
 #include "settle.h"
 #include "trigger.h"
@@ -173,10 +171,8 @@ changes_from_sums(line_sums_hash *sums, int *nchanges)
 			change->lock = LockTupleExclusive;
 		sum->change = &periods[i];
 		periods[i].service_period = sum->key.service_period;
-		periods[i].utilization = cents_from_sum(sum->utilization, sum->key.account_id,
-												sum->key.service_period);
-		periods[i].creditable = cents_from_sum(sum->creditable, sum->key.account_id,
-											   sum->key.service_period);
+		periods[i].utilization = sum->utilization;
+		periods[i].creditable = sum->creditable;
 	}
 	pfree(sorted);
 	return changes;

@@ -28,7 +28,7 @@ SELECT memo_number, balance FROM credit_memo WHERE account_id = '000011111000' O
 
 -- an index that others add, in another order, is not taken for ours
 CREATE INDEX po_assignment_newest_first ON po_assignment (account_id, assigned_at DESC);
-REINDEX INDEX po_assignment_pkey;
+REINDEX INDEX CONCURRENTLY po_assignment_pkey;
 INSERT INTO po_assignment (account_id, assigned_at, po_number) VALUES ('000011111001', '2001-01-01', 'old PO');
 INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111001', 1, '2019-01-05');
 SELECT po_number FROM credit_memo WHERE account_id = '000011111001';
@@ -42,6 +42,15 @@ INSERT INTO utilization (service_period, account_id, service, amount)
 	VALUES (date '2019-01-01', '000011111002', 'Amazon RDS', 7);
 INSERT INTO credit_memo (account_id, amount, redeemed_on, services) VALUES ('000011111002', 5, '2019-01-05', '{Amazon EC2}');
 SELECT utilization, credit FROM unbilled WHERE account_id = '000011111002';
+-- and a refund takes back what was paid, no more
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-01', '000011111002', 'Amazon RDS', -4);
+SELECT utilization, credit FROM unbilled WHERE account_id = '000011111002';
+SELECT entry_type, amount, balance_after FROM memo_statement WHERE account_id = '000011111002' ORDER BY entry_no;
+-- what counts is what the sums come to, not how far a statement moves them
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-02-01', '000011111002', 'Amazon S3', -900000000000000);
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES
+	('2019-02-01', '000011111002', 'Amazon S3', 900000000000000), ('2019-02-01', '000011111002', 'Amazon S3', 900000000000000);
+SELECT utilization FROM unbilled WHERE account_id = '000011111002' AND service_period = '2019-02-01';
 
 -- what is closed takes no credit of a new memo
 INSERT INTO utilization (service_period, account_id, service, amount) VALUES
@@ -87,12 +96,25 @@ UPDATE credit_memo SET project = '{"genome": 1}' WHERE account_id = '00001111100
 UPDATE credit_memo SET project = '{"genome": 2}', note = 'changed' WHERE account_id = '000011111004';
 SELECT project, note FROM credit_memo WHERE account_id = '000011111004';
 UPDATE credit_memo SET credit_type = 'DEFW' WHERE account_id = '000011111004';
+UPDATE credit_memo SET last_period = '2019-12-01' WHERE account_id = '000011111004';
 ALTER TABLE credit_memo DROP COLUMN project;
 
 -- nothing is invoiced in a transaction that only reads
 BEGIN READ ONLY;
 SELECT issue_invoice('SI1', 'ACME', '2019-01-01', '2019-02-05');
 ROLLBACK;
+
+-- a month that is paid from what another month's refund gives back, invoiced before that
+INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111006', 100, '2019-01-05');
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-06-01', '000011111006', 'Amazon EC2', 100);
+SELECT invoice_number FROM issue_invoice('SI11', 'ACME', '2019-06-01', '2019-07-05');
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-07-01', '000011111006', 'Amazon EC2', 100);
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-06-01', '000011111006', 'Amazon EC2', -100);
+SELECT invoice_number FROM issue_invoice('SI12', 'ACME', '2019-07-01', '2019-08-05');
+SELECT invoice_number FROM issue_invoice('SI13', 'ACME', '2019-06-01', '2019-08-05');
+SELECT invoice_number, prior_balance, credit_applied, balance_of_funds FROM invoice_body
+WHERE account_id = '000011111006'
+ORDER BY invoice_number;
 
 -- an invoice on which one account was paid and another gave back as much
 INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111005', 30, '2019-01-05'), ('000011111006', 30, '2019-01-05');
@@ -106,7 +128,7 @@ INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2
 SELECT invoice_number FROM issue_invoice('SI4', 'ACME', '2019-05-01', '2019-06-05');
 \pset tuples_only on
 \pset format unaligned
-SELECT body_text FROM invoice_email WHERE invoice_number IN ('SI3', 'SI4') ORDER BY invoice_number;
+SELECT body_text FROM invoice_email WHERE invoice_number IN ('SI12', 'SI3', 'SI4') ORDER BY invoice_number;
 \pset tuples_only off
 \pset format aligned
 

@@ -65,6 +65,11 @@ CREATE TRIGGER stray AFTER INSERT ON public.elsewhere
 	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.apply_utilization();
 INSERT INTO public.elsewhere VALUES ('1');
 DROP TABLE public.elsewhere;
+CREATE TRIGGER stray AFTER INSERT ON creditmemo.utilization
+	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.apply_utilization();
+INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
+	VALUES ('2019-01-01', '000011111234', 'Amazon EC2', 4);
+DROP TRIGGER stray ON creditmemo.utilization;
 
 -- a session that has used the extension goes on after it was dropped and made anew
 INSERT INTO creditmemo.customer (customer_id, name) VALUES ('ACME', 'Acme');

@@ -30,15 +30,14 @@ while ($text =~ /\G(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r?\n|\z)/g)
 }
 my @columns = @{ shift @rows };
 my %index = map { $columns[$_] => $_ } 0 .. $#columns;
-my (%exact, %credit);
+my %exact;
 for my $row (@rows)
 {
 	my %line = map { $_ => $row->[ $index{$_} ] }
 	  qw(SubAccountId ServiceName BilledCost ChargeCategory ProviderName BillingPeriodStart);
-	next unless $line{ProviderName} eq 'AWS';
-	my $sums = $line{ChargeCategory} eq 'Credit' ? \%credit : \%exact;
-	$sums->{ $line{SubAccountId} }{ $line{ServiceName} } //= Math::BigFloat->new(0);
-	$sums->{ $line{SubAccountId} }{ $line{ServiceName} }->badd($line{BilledCost});
+	next unless $line{ProviderName} eq 'AWS' && $line{ChargeCategory} ne 'Credit';
+	my $sum = $exact{ $line{SubAccountId} }{ $line{ServiceName} } //= Math::BigFloat->new(0);
+	$sum->badd($line{BilledCost});
 }
 Math::BigFloat->round_mode('common');
 my (@expected, $total);
