@@ -58,17 +58,13 @@ lock_account(Books *books, AccountChange *change, LockTupleMode mode)
 	change->is_closed = !isnull;
 	if (!isnull)
 		change->closed_through = DatumGetDateADT(closed_through);
-	if (change->customer_id == NULL)
-		change->customer_id = copy_text(get_required_column(books, MEMBER_ACCOUNT, row,
-															ACCOUNT_CUSTOMER_ID),
-										CurrentMemoryContext);
 	return true;
 }
 
 /*
  * Locks the member accounts of the changes, which are in order of account_id, as each asks for:
- * that is what proves them to exist (rule Locks).  Raises foreign_key_violation that
- * names those that do not, object_not_in_prerequisite_state for a period closed for its account.
+ * that is what proves them to exist (rule Locks).  Raises foreign_key_violation that names those
+ * that do not, object_not_in_prerequisite_state for a period closed for its account.
  */
 void
 lock_accounts(Books *books, AccountChange *changes, int nchanges)
@@ -173,11 +169,10 @@ read_billings(Account *account, const DateADT *service_period)
 			   service_period != NULL ? 2 : 1, keys);
 	while (next_row(&rows))
 	{
-		Period	   *period;
+		Period	   *period = get_period(account,
+										DatumGetDateADT(get_required_column(books, BILLING, rows.row,
+																			BILLING_SERVICE_PERIOD)));
 
-		period = get_period(account,
-							DatumGetDateADT(get_required_column(books, BILLING, rows.row,
-																BILLING_SERVICE_PERIOD)));
 		period->last_billing_no = DatumGetInt32(get_required_column(books, BILLING, rows.row,
 																	BILLING_NO));
 		if (is_open_billing(books, rows.row))

@@ -699,7 +699,8 @@ static TupleTableSlot *row_being_updated = NULL;
 
 /*
  * Updates a row that was locked, or inserted by this transaction, and copied; columns not set stay
- * as they are.  No row may be updated twice before the books are closed.  Constraints are checked by the server.
+ * as they are.  No row may be updated twice before the books are closed.  Constraints are checked by
+ * the server.
  */
 void
 update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *values)

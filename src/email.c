@@ -189,9 +189,9 @@ append_balances(Email *email, SPITupleTable *body, uint64 row)
 /*
  * email_text(invoice_number text) returns text
  *
- * The e-mail that submits the invoice (rule Fixed when invoiced): what credit paid, what is due, and for
- * each account that has or had credit its prior balance, this month's utilization and the balance
- * of funds.  Null for an unknown invoice.  Reads as the caller.
+ * The e-mail that submits the invoice (rule Fixed when invoiced): what credit paid, what is due, and
+ * for each account that has or had credit its prior balance, this month's utilization and the
+ * balance of funds.  Null for an unknown invoice.  Reads as the caller.
  */
 Datum
 email_text(PG_FUNCTION_ARGS)

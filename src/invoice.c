@@ -52,7 +52,7 @@ due_date(Books *books, const Invoice *invoice)
 }
 
 static void
-require_unused_number(Books *books, text *invoice_number)
+require_usable_number(Books *books, text *invoice_number)
 {
 	Datum		key = PointerGetDatum(invoice_number);
 	TupleTableSlot *row;
@@ -108,6 +108,17 @@ accounts_to_bill(Books *books, const Invoice *invoice, ArrayType *named)
 	return account_ids;
 }
 
+static bool
+is_of_customer(Books *books, text *account_id, const text *customer_id)
+{
+	Datum		key = PointerGetDatum(account_id);
+	TupleTableSlot *row;
+
+	return find_row(books, ACCOUNT_BY_ID, 1, &key, &row) &&
+		compare_text(DatumGetTextPP(get_required_column(books, MEMBER_ACCOUNT, row,
+														ACCOUNT_CUSTOMER_ID)), customer_id) == 0;
+}
+
 /*
  * Locks the accounts FOR UPDATE, in order.  Raises an error for unknown accounts and for accounts
  * of another customer.
@@ -121,7 +132,7 @@ lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, i
 	lock_accounts(books, accounts, *naccounts);
 
 	for (int i = 0; i < *naccounts; i++)
-		if (compare_text(accounts[i].customer_id, invoice->customer_id) != 0)
+		if (!is_of_customer(books, accounts[i].account_id, invoice->customer_id))
 			others = lappend(others, accounts[i].account_id);
 	if (others != NIL)
 		ereport(ERROR,
@@ -327,7 +338,7 @@ issue_invoice(PG_FUNCTION_ARGS)
 
 	books = open_books(extension_schema(fcinfo));
 	invoice.due_date = due_date(books, &invoice);
-	require_unused_number(books, invoice.invoice_number);
+	require_usable_number(books, invoice.invoice_number);
 	accounts = lock_accounts_to_bill(books, &invoice,
 									 accounts_to_bill(books, &invoice,
 													  PG_ARGISNULL(4) ? NULL :

@@ -137,9 +137,9 @@ require_unset(Books *books, TriggerData *call, HeapTuple tuple)
 /*
  * stamp_credit_memo() returns trigger: BEFORE INSERT ON credit_memo, FOR EACH ROW.
  *
- * Sets number, balance, first and last period, and the PO in force (rules PO and
- * Time).  A row recorded before is being restored and is left as it is.  Where the account has no
- * PO an empty one is set: issue_credit_memo() will name all such accounts, or the unknown ones.
+ * Sets number, balance, first and last period, and the PO in force (rules PO and Time).  A row
+ * recorded before is being restored and is left as it is.  Where the account has no PO an empty one
+ * is set: issue_credit_memo() will name all such accounts, or the unknown ones.
  */
 Datum
 stamp_credit_memo(PG_FUNCTION_ARGS)
@@ -223,18 +223,19 @@ changes_from_memos(StatementMemo *memos, int nmemos, bool issued, int *nchanges)
 	*nchanges = 0;
 	for (int i = 0; i < nmemos; i++)
 	{
-		memo_ids[i] = memos[i].memo_id;
+		AccountChange *change;
+
 		if (i == 0 || compare_text(memos[i - 1].account_id, memos[i].account_id) != 0)
 		{
-			AccountChange *change = &changes[(*nchanges)++];
-
+			change = &changes[(*nchanges)++];
 			change->account_id = memos[i].account_id;
 			change->lock = LockTupleExclusive;
 			change->terms_changed = !issued;
 			change->issued = &memo_ids[i];
 		}
+		change = &changes[*nchanges - 1];
 		if (issued)
-			changes[*nchanges - 1].nissued++;
+			change->issued[change->nissued++] = memos[i].memo_id;
 	}
 	return changes;
 }

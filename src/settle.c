@@ -4,9 +4,10 @@
  *
  * Callers say which accounts and periods changed by how much; lock_accounts() and then
  * settle_accounts() bring billings, memos and ledger to where the rules want them; the rules that
- * comments name are those of README.md, "How credit is applied".  An account is read, settled and written before the next one, in one order everywhere:
- * first all member accounts by id; then, account by account, billings by key and memos by id.  So
- * no two calls deadlock, and memory is bounded by the largest account.
+ * comments name are those of README.md, "How credit is applied".  An account is read, settled and
+ * written before the next one, in one order everywhere: first all member accounts by id; then,
+ * account by account, billings by key and memos by id.  So no two calls deadlock, and memory is
+ * bounded by the largest account.
  *
  * New charges hold their account FOR KEY SHARE: others may charge it too, and what they share, its
  * open billing and its memos, is locked row by row.  Whatever else can free or add credit holds it
@@ -229,22 +230,26 @@ compare_applications_newest_first(const void *a, const void *b)
 	return x->entry_no > y->entry_no ? -1 : x->entry_no < y->entry_no;
 }
 
+/* The service that a limited memo paid with the application; null if the memo is not limited. */
+static ServiceTotal *
+service_paid(Account *account, Period *period, const Application *application)
+{
+	if (application->service == NULL)
+		return NULL;
+	read_services(account, period);
+	return get_service(period, application->service);
+}
+
 /* Releases up to so much of an application. */
 static void
 release(Account *account, Period *period, Application *application, int128 at_most)
 {
 	int128		amount = Min(application->left, at_most);
-	ServiceTotal *service = NULL;
 
 	if (amount <= 0)
 		return;
-	if (application->service != NULL)
-	{
-		read_services(account, period);
-		service = get_service(period, application->service);
-	}
-	post_entry(account, application->memo, "release", amount, period, service,
-			   application->entry_no);
+	post_entry(account, application->memo, "release", amount, period,
+			   service_paid(account, period, application), application->entry_no);
 	application->left -= amount;
 }
 
@@ -266,12 +271,12 @@ give_back(Account *account, Period *period)
 			release(account, period, &applications[i], applications[i].left);
 
 	for (int i = 0; i < n; i++)
-		if (applications[i].service != NULL)
-		{
-			read_services(account, period);
-			release(account, period, &applications[i],
-					-room_for_service(get_service(period, applications[i].service)));
-		}
+	{
+		ServiceTotal *service = service_paid(account, period, &applications[i]);
+
+		if (service != NULL)
+			release(account, period, &applications[i], -room_for_service(service));
+	}
 
 	for (int i = 0; i < n && room_for_credit(period) < 0; i++)
 		release(account, period, &applications[i], -room_for_credit(period));
@@ -386,8 +391,8 @@ settle_account(Books *books, AccountChange *change)
 /*
  * Settles the accounts, which lock_accounts() has locked: takes the changes up in their open
  * billings, enters new memos, gives back credit that is no longer due, and pays what is open,
- * oldest period first (rule Settled).  Leaves in each PeriodChange the number of the
- * billing that took it up.
+ * oldest period first (rule Settled).  Leaves in each PeriodChange the number of the billing that
+ * took it up.
  */
 void
 settle_accounts(Books *books, AccountChange *changes, int nchanges)

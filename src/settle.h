@@ -30,7 +30,6 @@ typedef struct AccountChange
 	int64	   *issued;			/* ids of new memos, ascending */
 	bool		is_closed;		/* set by lock_accounts(), with closed_through */
 	DateADT		closed_through;
-	text	   *customer_id;	/* set by lock_accounts() */
 } AccountChange;
 
 extern AccountChange *changes_for_accounts(List *account_ids, LockTupleMode lock,

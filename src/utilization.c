@@ -156,16 +156,17 @@ changes_from_sums(line_sums_hash *sums, int *nchanges)
 	*nchanges = 0;
 	for (int i = 0; i < n; i++)
 	{
-		AccountChange *change = &changes[*nchanges - 1];
+		AccountChange *change;
 
 		sum = sorted[i];
-		if (i == 0 || compare_text(change->account_id, sum->key.account_id) != 0)
+		if (i == 0 || compare_text(sorted[i - 1]->key.account_id, sum->key.account_id) != 0)
 		{
 			change = &changes[(*nchanges)++];
 			change->account_id = sum->key.account_id;
 			change->lock = LockTupleKeyShare;
 			change->periods = &periods[i];
 		}
+		change = &changes[*nchanges - 1];
 		change->nperiods++;
 		if (sum->refunds)
 			change->lock = LockTupleExclusive;
