@@ -579,37 +579,46 @@ updated_columns(Relation rel, const TableShape *shape, BooksTable table)
 	return columns;
 }
 
-/* Makes the executor state that the server's own functions want for writing. */
+/*
+ * Makes the executor state that the server's own functions want for writing, with a range table that
+ * has a place for each table; begin_writing_table() fills them.
+ */
 static void
 begin_writing(Books *books)
 {
 	MemoryContext caller = MemoryContextSwitchTo(books->context);
 	List	   *range_table = NIL;
-	List	   *permissions = NIL;
 
 	books->estate = CreateExecutorState();
 	for (int table = 0; table < BOOKS_TABLES; table++)
-	{
-		RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-		rte->rtekind = RTE_RELATION;
-		rte->relkind = RELKIND_RELATION;
-		rte->rellockmode = table_names[table].lockmode;
-		if (table_names[table].lockmode == RowExclusiveLock)
-		{
-			OpenTable  *open = get_table(books, table);
-
-			rte->relid = RelationGetRelid(open->rel);
-			compat_declare_updated_columns(rte, &permissions,
-										   updated_columns(open->rel, open->shape, table));
-		}
-		range_table = lappend(range_table, rte);
-	}
-	compat_ExecInitRangeTable(books->estate, range_table, permissions);
+		range_table = lappend(range_table, makeNode(RangeTblEntry));
+	compat_ExecInitRangeTable(books->estate, range_table);
 	AfterTriggerBeginQuery();
 	MemoryContextSwitchTo(caller);
 }
 
+static void
+begin_writing_table(Books *books, BooksTable table, OpenTable *open)
+{
+	MemoryContext caller = MemoryContextSwitchTo(books->estate->es_query_cxt);
+	RangeTblEntry *rte = exec_rt_fetch(table + 1, books->estate);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(open->rel);
+	rte->relkind = RELKIND_RELATION;
+	rte->rellockmode = table_names[table].lockmode;
+	compat_declare_updated_columns(books->estate, rte,
+								   updated_columns(open->rel, open->shape, table));
+
+	open->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(open->target, open->rel, table + 1, NULL, 0);
+	ExecOpenIndices(open->target, false);
+	open->replaced = MakeSingleTupleTableSlot(RelationGetDescr(open->rel), &TTSOpsHeapTuple);
+	open->written = MakeSingleTupleTableSlot(RelationGetDescr(open->rel), &TTSOpsVirtual);
+	MemoryContextSwitchTo(caller);
+}
+
+/* The table, ready to be written to once. */
 static OpenTable *
 get_target(Books *books, BooksTable table)
 {
@@ -619,16 +628,7 @@ get_target(Books *books, BooksTable table)
 	if (books->estate == NULL)
 		begin_writing(books);
 	if (open->target == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(books->estate->es_query_cxt);
-
-		open->target = makeNode(ResultRelInfo);
-		InitResultRelInfo(open->target, open->rel, table + 1, NULL, 0);
-		ExecOpenIndices(open->target, false);
-		open->replaced = MakeSingleTupleTableSlot(RelationGetDescr(open->rel), &TTSOpsHeapTuple);
-		open->written = MakeSingleTupleTableSlot(RelationGetDescr(open->rel), &TTSOpsVirtual);
-		MemoryContextSwitchTo(caller);
-	}
+		begin_writing_table(books, table, open);
 	books->estate->es_snapshot = books->snapshot;
 	books->estate->es_output_cid = GetCurrentCommandId(true);
 	ResetPerTupleExprContext(books->estate);

@@ -53,22 +53,22 @@
  * PostgreSQL 15, in the entry's permission info since.
  */
 #if PG_VERSION_NUM >= 160000
-#define compat_declare_updated_columns(rte, perminfos, columns) \
-	(addRTEPermissionInfo(perminfos, rte)->updatedCols = (columns))
+#define compat_declare_updated_columns(estate, rte, columns) \
+	(addRTEPermissionInfo(&(estate)->es_rteperminfos, rte)->updatedCols = (columns))
 #else
-#define compat_declare_updated_columns(rte, perminfos, columns) \
-	((rte)->updatedCols = (columns), (void) *(perminfos))
+#define compat_declare_updated_columns(estate, rte, columns) \
+	((rte)->updatedCols = (columns))
 #endif
 
 #if PG_VERSION_NUM >= 180000
-#define compat_ExecInitRangeTable(estate, range_table, perminfos) \
-	ExecInitRangeTable(estate, range_table, perminfos, \
+#define compat_ExecInitRangeTable(estate, range_table) \
+	ExecInitRangeTable(estate, range_table, NIL, \
 					   bms_add_range(NULL, 1, list_length(range_table)))
 #elif PG_VERSION_NUM >= 160000
-#define compat_ExecInitRangeTable(estate, range_table, perminfos) \
-	ExecInitRangeTable(estate, range_table, perminfos)
+#define compat_ExecInitRangeTable(estate, range_table) \
+	ExecInitRangeTable(estate, range_table, NIL)
 #else
-#define compat_ExecInitRangeTable(estate, range_table, perminfos) \
+#define compat_ExecInitRangeTable(estate, range_table) \
 	ExecInitRangeTable(estate, range_table)
 #endif
 
