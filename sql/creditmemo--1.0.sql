@@ -78,7 +78,26 @@ COMMENT ON COLUMN creditmemo.member_account.account_id IS 'AWS account id, leadi
 COMMENT ON COLUMN creditmemo.member_account.payer_account_id IS 'The payer account it is linked to';
 COMMENT ON COLUMN creditmemo.member_account.customer_id IS 'The customer who is billed for it';
 COMMENT ON COLUMN creditmemo.member_account.name IS 'Name for people';
-COMMENT ON COLUMN creditmemo.member_account.closed_through IS 'Last service period closed for it: this one and all before take no more utilization, credit or invoices';
+COMMENT ON COLUMN creditmemo.member_account.closed_through IS 'Last service period closed for it: this one and all before take no more utilization, credit, invoices or voids. Kept by close_period() and reopen_period()';
+
+CREATE TABLE creditmemo.period_closing (
+	service_period creditmemo.service_period NOT NULL,
+	payer_account_id text COLLATE "C" REFERENCES creditmemo.payer_account,
+	action text COLLATE "C" NOT NULL CHECK (action IN ('close', 'reopen')),
+	reason text,
+	accounts bigint NOT NULL CHECK (accounts > 0),
+	recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (service_period, recorded_at),
+	CONSTRAINT period_closing_reason_check CHECK ((action = 'reopen') = (reason IS NOT NULL))
+);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.period_closing', '');
+COMMENT ON TABLE creditmemo.period_closing IS 'Which service periods were closed and reopened, when and why. Written by close_period() and reopen_period()';
+COMMENT ON COLUMN creditmemo.period_closing.service_period IS 'Closed: it and all before. Reopened: it and all after';
+COMMENT ON COLUMN creditmemo.period_closing.payer_account_id IS 'Of which payer the member accounts were; null: of all';
+COMMENT ON COLUMN creditmemo.period_closing.action IS 'close or reopen';
+COMMENT ON COLUMN creditmemo.period_closing.reason IS 'Why it was reopened';
+COMMENT ON COLUMN creditmemo.period_closing.accounts IS 'For how many member accounts that changed anything';
+COMMENT ON COLUMN creditmemo.period_closing.recorded_at IS 'When it was done';
 
 /*
  * Foreign keys to member accounts are checked at commit.  A check at once would lock accounts in the
@@ -190,13 +209,14 @@ CREATE TABLE creditmemo.invoice (
 	due_date date NOT NULL,
 	voided_at timestamptz,
 	void_reason text,
+	recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	UNIQUE (invoice_number, service_period),
 	CONSTRAINT invoice_due_date_check CHECK (due_date >= invoice_date AND isfinite(due_date)),
 	CONSTRAINT invoice_void_check CHECK ((voided_at IS NULL) = (void_reason IS NULL))
 );
 CREATE INDEX invoice_customer_id_idx ON creditmemo.invoice (customer_id, service_period);
 SELECT pg_catalog.pg_extension_config_dump('creditmemo.invoice', '');
-COMMENT ON TABLE creditmemo.invoice IS 'Invoices, written by issue_invoice()';
+COMMENT ON TABLE creditmemo.invoice IS 'Invoices, written by issue_invoice() and void_invoice()';
 COMMENT ON COLUMN creditmemo.invoice.invoice_number IS 'The ERP''s invoice number';
 COMMENT ON COLUMN creditmemo.invoice.customer_id IS 'Whom it bills';
 COMMENT ON COLUMN creditmemo.invoice.service_period IS 'Month of usage it bills (first day)';
@@ -204,6 +224,7 @@ COMMENT ON COLUMN creditmemo.invoice.invoice_date IS 'Date on the invoice';
 COMMENT ON COLUMN creditmemo.invoice.due_date IS 'Invoice date and the customer''s payment terms';
 COMMENT ON COLUMN creditmemo.invoice.voided_at IS 'When it was voided';
 COMMENT ON COLUMN creditmemo.invoice.void_reason IS 'Why it was voided';
+COMMENT ON COLUMN creditmemo.invoice.recorded_at IS 'Clock time at which its figures were fixed';
 
 CREATE TABLE creditmemo.billing (
 	account_id text COLLATE "C" NOT NULL REFERENCES creditmemo.member_account,
@@ -251,6 +272,36 @@ COMMENT ON COLUMN creditmemo.billing.invoice_number IS 'The invoice it is on; nu
 COMMENT ON COLUMN creditmemo.billing.po_number IS 'The PO in force when it was invoiced';
 COMMENT ON COLUMN creditmemo.billing.prior_balance IS 'The account''s credit before this billing, fixed when it was invoiced';
 COMMENT ON COLUMN creditmemo.billing.balance_after IS 'The account''s credit left for future use, fixed when it was invoiced';
+
+CREATE TABLE creditmemo.voided_billing (
+	account_id text COLLATE "C" NOT NULL,
+	invoice_number text COLLATE "C" NOT NULL REFERENCES creditmemo.invoice,
+	service_period creditmemo.service_period NOT NULL,
+	billing_no integer NOT NULL,
+	utilization creditmemo.money_amount NOT NULL,
+	creditable creditmemo.money_amount NOT NULL,
+	credit creditmemo.money_amount NOT NULL,
+	due creditmemo.money_amount GENERATED ALWAYS AS (utilization - credit) STORED,
+	po_number text,
+	prior_balance creditmemo.money_amount NOT NULL,
+	balance_after creditmemo.money_amount NOT NULL,
+	PRIMARY KEY (account_id, invoice_number),
+	FOREIGN KEY (account_id, service_period, billing_no) REFERENCES creditmemo.billing
+);
+CREATE INDEX voided_billing_invoice_number_idx ON creditmemo.voided_billing (invoice_number);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.voided_billing', '');
+COMMENT ON TABLE creditmemo.voided_billing IS 'What voided invoices said of each member account: their billings are open again and may have changed. Written by void_invoice()';
+COMMENT ON COLUMN creditmemo.voided_billing.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.voided_billing.invoice_number IS 'The voided invoice';
+COMMENT ON COLUMN creditmemo.voided_billing.service_period IS 'Month of usage (first day)';
+COMMENT ON COLUMN creditmemo.voided_billing.billing_no IS 'Number of the billing that was taken off';
+COMMENT ON COLUMN creditmemo.voided_billing.utilization IS 'Sum of its lines then';
+COMMENT ON COLUMN creditmemo.voided_billing.creditable IS 'Sum of those of its lines that credit could pay';
+COMMENT ON COLUMN creditmemo.voided_billing.credit IS 'Credit applied to it then';
+COMMENT ON COLUMN creditmemo.voided_billing.due IS 'Utilization less credit';
+COMMENT ON COLUMN creditmemo.voided_billing.po_number IS 'The PO on the invoice';
+COMMENT ON COLUMN creditmemo.voided_billing.prior_balance IS 'The account''s credit before the billing, as the invoice said';
+COMMENT ON COLUMN creditmemo.voided_billing.balance_after IS 'The account''s credit left for future use, as the invoice said';
 
 CREATE TABLE creditmemo.memo_entry (
 	account_id text COLLATE "C" NOT NULL,
@@ -330,12 +381,25 @@ COMMENT ON COLUMN creditmemo.provider_credit.source_id IS 'The loader''s own key
 -- Triggers
 -- ---------------------------------------------------------------------------------------------
 
+CREATE FUNCTION creditmemo.await_utilization() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.await_utilization() IS
+'Notes which triggers of the statement are to come: what it inserts, updates and deletes is settled together, after the last of them';
+CREATE TRIGGER utilization_await BEFORE INSERT OR UPDATE OR DELETE ON creditmemo.utilization
+	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.await_utilization();
+
 CREATE FUNCTION creditmemo.apply_utilization() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION creditmemo.apply_utilization() IS
-'Sums the inserted lines by account and period, puts them on the open billings and pays those from the accounts'' memos';
+'Sums what the statement changed by account and period, brings the open billings to it and settles them with the accounts'' memos';
 CREATE TRIGGER utilization_apply AFTER INSERT ON creditmemo.utilization
 	REFERENCING NEW TABLE AS inserted_lines
+	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.apply_utilization();
+CREATE TRIGGER utilization_restate AFTER UPDATE ON creditmemo.utilization
+	REFERENCING OLD TABLE AS old_lines NEW TABLE AS new_lines
+	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.apply_utilization();
+CREATE TRIGGER utilization_withdraw AFTER DELETE ON creditmemo.utilization
+	REFERENCING OLD TABLE AS deleted_lines
 	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.apply_utilization();
 
 CREATE FUNCTION creditmemo.stamp_credit_memo() RETURNS trigger
@@ -379,6 +443,15 @@ CREATE TRIGGER provider_credit_prove_accounts AFTER INSERT ON creditmemo.provide
 	REFERENCING NEW TABLE AS inserted_credits
 	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.prove_member_accounts();
 
+CREATE FUNCTION creditmemo.move_member_account() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.move_member_account() IS
+'Lets an account go to another customer or payer only if nothing of it is open, and keeps closed_through from changes by hand';
+CREATE TRIGGER member_account_move BEFORE UPDATE ON creditmemo.member_account
+	FOR EACH ROW WHEN (old.customer_id <> new.customer_id OR old.payer_account_id <> new.payer_account_id
+					   OR old.closed_through IS DISTINCT FROM new.closed_through)
+	EXECUTE FUNCTION creditmemo.move_member_account();
+
 CREATE FUNCTION creditmemo.refuse_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION creditmemo.refuse_change() IS
@@ -387,14 +460,14 @@ CREATE TRIGGER customer_refuse_change BEFORE UPDATE ON creditmemo.customer
 	FOR EACH ROW WHEN (old.currency <> new.currency) EXECUTE FUNCTION
 	creditmemo.refuse_change('A customer has one currency for good: insert another customer for another currency.');
 CREATE TRIGGER member_account_refuse_change BEFORE UPDATE ON creditmemo.member_account
-	FOR EACH ROW WHEN (old.account_id <> new.account_id OR old.customer_id <> new.customer_id) EXECUTE FUNCTION
-	creditmemo.refuse_change('A member account keeps its id and its customer.');
-CREATE TRIGGER utilization_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.utilization
+	FOR EACH ROW WHEN (old.account_id <> new.account_id) EXECUTE FUNCTION
+	creditmemo.refuse_change('A member account keeps its id: insert another one.');
+CREATE TRIGGER utilization_refuse_change BEFORE TRUNCATE ON creditmemo.utilization
 	FOR EACH STATEMENT EXECUTE FUNCTION
-	creditmemo.refuse_change('Insert a line with the difference: a negative amount lowers what is due.');
+	creditmemo.refuse_change('Delete the lines that are not invoiced; of others insert the difference, as negative amounts.');
 CREATE TRIGGER credit_memo_refuse_change BEFORE DELETE OR TRUNCATE ON creditmemo.credit_memo
 	FOR EACH STATEMENT EXECUTE FUNCTION
-	creditmemo.refuse_change('A credit memo stays in the books once it has been issued.');
+	creditmemo.refuse_change('A credit memo stays in the books once it has been issued: take it back with void_memo().');
 CREATE TRIGGER billing_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.billing
 	FOR EACH STATEMENT EXECUTE FUNCTION
 	creditmemo.refuse_change('Billings follow from utilization, credit memos and invoices: insert into those.');
@@ -403,7 +476,13 @@ CREATE TRIGGER memo_entry_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON c
 	creditmemo.refuse_change('Entries are only ever added: they follow from utilization, credit memos and invoices.');
 CREATE TRIGGER invoice_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.invoice
 	FOR EACH STATEMENT EXECUTE FUNCTION
-	creditmemo.refuse_change('An invoice stays in the books once it has been issued.');
+	creditmemo.refuse_change('An invoice stays in the books once it has been issued: take it back with void_invoice().');
+CREATE TRIGGER voided_billing_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.voided_billing
+	FOR EACH STATEMENT EXECUTE FUNCTION
+	creditmemo.refuse_change('What a voided invoice said stays in the books.');
+CREATE TRIGGER period_closing_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.period_closing
+	FOR EACH STATEMENT EXECUTE FUNCTION
+	creditmemo.refuse_change('Closings are only ever added, by close_period() and reopen_period().');
 
 -- ---------------------------------------------------------------------------------------------
 -- Functions
@@ -420,6 +499,47 @@ LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION creditmemo.issue_invoice(text, text, date, date, text[]) IS
 'Puts the customer''s open billings of a service period (of all accounts, or the given ones) on an invoice, and fixes their PO and balances';
+
+CREATE FUNCTION creditmemo.void_invoice(invoice_number text, reason text)
+RETURNS creditmemo.invoice
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.void_invoice(text, text) IS
+'Takes an invoice back: its billings are open again, take up what came after them, and are settled anew';
+
+CREATE FUNCTION creditmemo.void_memo(memo_number text, reason text, account_id text DEFAULT NULL)
+RETURNS creditmemo.credit_memo
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.void_memo(text, text, text) IS
+'Takes a credit memo back: open billings release what it paid, the rest is written off. What invoices say it paid stays paid. The account is needed only where several have a memo of that number';
+
+CREATE FUNCTION creditmemo.close_period(service_period date, payer_account_id text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.close_period(date, text) IS
+'Closes a service period and all before it, for the member accounts of a payer or all; memos that end with it expire. Returns how many accounts it closed';
+
+CREATE FUNCTION creditmemo.reopen_period(service_period date, payer_account_id text DEFAULT NULL,
+	reason text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION creditmemo.reopen_period(date, text, text) IS
+'Opens a closed service period and all after it again, for a reason; memos that expired with them are restored. Returns how many accounts it reopened';
+
+CREATE FUNCTION creditmemo.balance_as_of(at timestamptz)
+RETURNS TABLE (account_id text, memo_id bigint, balance numeric)
+LANGUAGE sql STABLE STRICT
+BEGIN ATOMIC
+	SELECT DISTINCT ON (e.account_id, e.memo_id) e.account_id, e.memo_id, e.balance_after
+	FROM creditmemo.memo_entry e
+	WHERE e.recorded_at <= at
+	ORDER BY e.account_id, e.memo_id, e.entry_no DESC;
+END;
+COMMENT ON FUNCTION creditmemo.balance_as_of(timestamptz) IS
+'Each credit memo''s balance as the ledger stood at that time; memos that were not in it yet are left out';
 
 CREATE FUNCTION creditmemo.money_text(amount numeric, currency text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -564,11 +684,11 @@ JOIN creditmemo.customer c USING (customer_id)
 JOIN creditmemo.account_balance balance USING (account_id)
 LEFT JOIN creditmemo.po_in_force po USING (account_id)
 WHERE b.invoice_number IS NULL AND b.folded_into IS NULL
-	AND EXISTS (
+	AND (b.credit <> 0 OR EXISTS (
 		SELECT FROM creditmemo.utilization u
 		WHERE u.service_period = b.service_period AND u.account_id = b.account_id
-			AND u.billing_no = b.billing_no);
-COMMENT ON VIEW creditmemo.unbilled IS 'Open billings with lines: what the next invoice would say if it were issued now';
+			AND u.billing_no = b.billing_no));
+COMMENT ON VIEW creditmemo.unbilled IS 'Open billings with lines or credit: what the next invoice would say if it were issued now';
 COMMENT ON COLUMN creditmemo.unbilled.customer_id IS 'Whom to invoice';
 COMMENT ON COLUMN creditmemo.unbilled.account_id IS 'The member account';
 COMMENT ON COLUMN creditmemo.unbilled.service_period IS 'Month of usage (first day)';
@@ -584,12 +704,19 @@ COMMENT ON COLUMN creditmemo.unbilled.balance_after IS 'The account''s credit le
 CREATE VIEW creditmemo.invoice_body AS
 SELECT i.invoice_number, b.account_id, a.name AS account_name, b.service_period, b.billing_no, b.po_number,
 	c.currency, b.utilization, -b.credit AS credit_applied, b.due, b.prior_balance,
-	b.balance_after AS balance_of_funds
+	b.balance_after AS balance_of_funds, i.voided_at
 FROM creditmemo.invoice i
 JOIN creditmemo.customer c USING (customer_id)
-JOIN creditmemo.billing b USING (invoice_number)
+JOIN (
+	SELECT invoice_number, account_id, service_period, billing_no, po_number, utilization, credit,
+		due, prior_balance, balance_after
+	FROM creditmemo.billing
+	UNION ALL
+	SELECT invoice_number, account_id, service_period, billing_no, po_number, utilization, credit,
+		due, prior_balance, balance_after
+	FROM creditmemo.voided_billing) b USING (invoice_number)
 JOIN creditmemo.member_account a USING (account_id);
-COMMENT ON VIEW creditmemo.invoice_body IS 'Each member account on each invoice: its utilization, the credit that it owns and used, what is due';
+COMMENT ON VIEW creditmemo.invoice_body IS 'Each member account on each invoice: its utilization, the credit that it owns and used, what is due. Voided invoices are in it as they were';
 COMMENT ON COLUMN creditmemo.invoice_body.invoice_number IS 'The invoice';
 COMMENT ON COLUMN creditmemo.invoice_body.account_id IS 'The member account';
 COMMENT ON COLUMN creditmemo.invoice_body.account_name IS 'Its name';
@@ -602,6 +729,7 @@ COMMENT ON COLUMN creditmemo.invoice_body.credit_applied IS 'Its own credit, as 
 COMMENT ON COLUMN creditmemo.invoice_body.due IS 'Utilization and credit applied';
 COMMENT ON COLUMN creditmemo.invoice_body.prior_balance IS 'The account''s credit before this invoice';
 COMMENT ON COLUMN creditmemo.invoice_body.balance_of_funds IS 'The account''s credit left for future use';
+COMMENT ON COLUMN creditmemo.invoice_body.voided_at IS 'When the invoice was voided; leave those out of sums';
 
 CREATE VIEW creditmemo.invoice_face AS
 SELECT i.invoice_number, i.customer_id, c.name AS customer_name, i.service_period, i.invoice_date,
@@ -611,11 +739,11 @@ SELECT i.invoice_number, i.customer_id, c.name AS customer_name, i.service_perio
 FROM creditmemo.invoice i
 JOIN creditmemo.customer c USING (customer_id)
 JOIN LATERAL (
-	SELECT count(*) AS accounts, coalesce(sum(utilization), 0.00) AS total_utilization,
-		coalesce(sum(-credit), 0.00) AS credit_applied, coalesce(sum(due), 0.00) AS balance_due
-	FROM creditmemo.billing b
+	SELECT count(*) AS accounts, coalesce(sum(b.utilization), 0.00) AS total_utilization,
+		coalesce(sum(b.credit_applied), 0.00) AS credit_applied, coalesce(sum(b.due), 0.00) AS balance_due
+	FROM creditmemo.invoice_body b
 	WHERE b.invoice_number = i.invoice_number) billed ON true;
-COMMENT ON VIEW creditmemo.invoice_face IS 'Each invoice''s face: total utilization, credit applied, balance due';
+COMMENT ON VIEW creditmemo.invoice_face IS 'Each invoice''s face: total utilization, credit applied, balance due. Voided invoices are in it as they were';
 COMMENT ON COLUMN creditmemo.invoice_face.invoice_number IS 'The invoice';
 COMMENT ON COLUMN creditmemo.invoice_face.customer_id IS 'Whom it bills';
 COMMENT ON COLUMN creditmemo.invoice_face.customer_name IS 'The customer''s name';
@@ -628,7 +756,7 @@ COMMENT ON COLUMN creditmemo.invoice_face.scope IS 'single: the credit shows on 
 COMMENT ON COLUMN creditmemo.invoice_face.total_utilization IS 'What the accounts used';
 COMMENT ON COLUMN creditmemo.invoice_face.credit_applied IS 'Credit of those accounts that own some, as a negative amount';
 COMMENT ON COLUMN creditmemo.invoice_face.balance_due IS 'Total utilization and credit applied';
-COMMENT ON COLUMN creditmemo.invoice_face.voided_at IS 'When the invoice was voided';
+COMMENT ON COLUMN creditmemo.invoice_face.voided_at IS 'When the invoice was voided; leave those out of sums';
 
 CREATE VIEW creditmemo.invoice_line AS
 SELECT b.invoice_number, b.account_id, u.service, round(sum(u.amount), 2) AS utilization,
@@ -851,6 +979,9 @@ BEGIN ATOMIC
 	JOIN creditmemo.credit_memo m USING (account_id, memo_id)
 	LEFT JOIN release r USING (account_id, memo_id, entry_no)
 	WHERE e.entry_type = 'apply' AND b.invoice_number IS NULL
+		AND NOT EXISTS (
+			SELECT FROM creditmemo.member_account a
+			WHERE a.account_id = e.account_id AND a.closed_through >= e.service_period)
 		AND -e.amount > coalesce(r.released, 0)
 		AND (e.service_period < m.first_period OR e.service_period > m.last_period
 			 OR m.voided_at IS NOT NULL)

@@ -35,6 +35,14 @@ typedef struct ServiceTotal
 	int128		paid;
 } ServiceTotal;
 
+/* A billing whose lines and credit count for another one. */
+typedef struct Folding
+{
+	int32		billing_no;
+	int32		folded_into;
+	bool		changed;		/* is to be written */
+} Folding;
+
 /* A service period of the account: its open billing, and what the invoiced ones come to. */
 typedef struct Period
 {
@@ -42,8 +50,11 @@ typedef struct Period
 	int128		invoiced_creditable;
 	int128		invoiced_credit;
 	int32		last_billing_no;
+	Folding    *foldings;
+	int			nfoldings;
 	int32		open_no;		/* 0: no open billing */
 	HeapTuple	open_row;		/* null: a new one */
+	bool		was_invoiced;	/* is to be taken off its invoice */
 	int64		utilization;	/* of the open billing, as are the next two */
 	int64		creditable;
 	int64		credit;
@@ -71,7 +82,7 @@ typedef struct Application
 {
 	Memo	   *memo;
 	int32		entry_no;
-	int32		billing_no;
+	int32		billing_no;		/* that it counts for */
 	text	   *service;
 	TimestampTz recorded_at;
 	int64		left;
@@ -92,21 +103,33 @@ typedef struct Account
 	List	   *entries;
 } Account;
 
+/* account.c */
+extern bool lock_account(Books *books, AccountChange *change, LockTupleMode mode);
+
+/* billing.c */
 extern bool is_open_billing(Books *books, TupleTableSlot *row);
+extern bool has_something_to_bill(Books *books, TupleTableSlot *row);
 extern Period *get_period(Account *account, DateADT service_period);
+extern int32 counts_for(const Period *period, int32 billing_no);
 extern void read_billings(Account *account, const DateADT *service_period);
 extern void open_billing(Account *account, DateADT service_period);
 extern void lock_billings(Account *account);
+extern void reopen_billing(Account *account);
+extern void read_services(Account *account, Period *period);
+extern ServiceTotal *find_service(const Period *period, const text *service);
+extern ServiceTotal *get_service(Period *period, const text *service);
+extern void write_billings(Account *account);
+
+/* ledger.c */
 extern DateADT get_end_date(Books *books, TupleTableSlot *row, int column);
 extern void read_memos(Account *account,
 					   bool (*may_change) (const Account *account, const Memo *memo));
 extern Memo *get_memo(const Account *account, int64 memo_id);
-extern void read_services(Account *account, Period *period);
-extern ServiceTotal *find_service(const Period *period, const text *service);
-extern ServiceTotal *get_service(Period *period, const text *service);
+extern int64 read_expired(Account *account, const Memo *memo);
 extern int32 next_entry_no(Account *account, Memo *memo);
 extern Application *read_applications(Account *account, const Period *period,
 									  int *napplications);
-extern void write_account(Account *account);
+extern void write_memos(Account *account);
+extern void write_entries(Account *account);
 
 #endif							/* CREDITMEMO_ACCOUNT_H */

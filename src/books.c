@@ -46,10 +46,15 @@ typedef struct TableNames
 static const TableNames table_names[BOOKS_TABLES] = {
 	[CUSTOMER] = {"customer", AccessShareLock, {
 			[CUSTOMER_ID] = "customer_id",
+			[CUSTOMER_CURRENCY] = "currency",
 			[CUSTOMER_PAYMENT_TERMS_DAYS] = "payment_terms_days",
 	}},
-	[MEMBER_ACCOUNT] = {"member_account", RowShareLock, {
+	[PAYER_ACCOUNT] = {"payer_account", AccessShareLock, {
+			[PAYER_ACCOUNT_ID] = "payer_account_id",
+	}},
+	[MEMBER_ACCOUNT] = {"member_account", RowExclusiveLock, {
 			[ACCOUNT_ID] = "account_id",
+			[ACCOUNT_PAYER_ACCOUNT_ID] = "payer_account_id",
 			[ACCOUNT_CUSTOMER_ID] = "customer_id",
 			[ACCOUNT_CLOSED_THROUGH] = "closed_through",
 	}},
@@ -83,8 +88,10 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[LINE_ACCOUNT_ID] = "account_id",
 			[LINE_UTILIZATION_ID] = "utilization_id",
 			[LINE_SERVICE] = "service",
+			[LINE_DESCRIPTION] = "description",
 			[LINE_AMOUNT] = "amount",
 			[LINE_CREDITABLE] = "creditable",
+			[LINE_SOURCE_ID] = "source_id",
 			[LINE_BILLING_NO] = "billing_no",
 			[LINE_RECORDED_AT] = "recorded_at",
 	}},
@@ -120,6 +127,29 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[INVOICE_SERVICE_PERIOD] = "service_period",
 			[INVOICE_DATE] = "invoice_date",
 			[INVOICE_DUE_DATE] = "due_date",
+			[INVOICE_VOIDED_AT] = "voided_at",
+			[INVOICE_VOID_REASON] = "void_reason",
+			[INVOICE_RECORDED_AT] = "recorded_at",
+	}},
+	[VOIDED_BILLING] = {"voided_billing", RowExclusiveLock, {
+			[VOIDED_ACCOUNT_ID] = "account_id",
+			[VOIDED_INVOICE_NUMBER] = "invoice_number",
+			[VOIDED_SERVICE_PERIOD] = "service_period",
+			[VOIDED_BILLING_NO] = "billing_no",
+			[VOIDED_UTILIZATION] = "utilization",
+			[VOIDED_CREDITABLE] = "creditable",
+			[VOIDED_CREDIT] = "credit",
+			[VOIDED_PO_NUMBER] = "po_number",
+			[VOIDED_PRIOR_BALANCE] = "prior_balance",
+			[VOIDED_BALANCE_AFTER] = "balance_after",
+	}},
+	[PERIOD_CLOSING] = {"period_closing", RowExclusiveLock, {
+			[CLOSING_SERVICE_PERIOD] = "service_period",
+			[CLOSING_PAYER_ACCOUNT_ID] = "payer_account_id",
+			[CLOSING_ACTION] = "action",
+			[CLOSING_REASON] = "reason",
+			[CLOSING_ACCOUNTS] = "accounts",
+			[CLOSING_RECORDED_AT] = "recorded_at",
 	}},
 };
 
@@ -143,15 +173,19 @@ typedef struct LookupColumns
 
 static const LookupColumns lookup_columns[BOOKS_LOOKUPS] = {
 	[CUSTOMER_BY_ID] = {CUSTOMER, 1, {EQUAL_TEXT(CUSTOMER_ID)}},
+	[PAYER_BY_ID] = {PAYER_ACCOUNT, 1, {EQUAL_TEXT(PAYER_ACCOUNT_ID)}},
 	[ACCOUNT_BY_ID] = {MEMBER_ACCOUNT, 1, {EQUAL_TEXT(ACCOUNT_ID)}},
 	[ACCOUNTS_OF_CUSTOMER] = {MEMBER_ACCOUNT, 1, {EQUAL_TEXT(ACCOUNT_CUSTOMER_ID)}},
 	[PO_BY_TIME] = {PO_ASSIGNMENT, 2, {EQUAL_TEXT(PO_ACCOUNT_ID),
 			{PO_ASSIGNED_AT, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE}}},
 	[MEMOS_OF_ACCOUNT] = {CREDIT_MEMO, 2, {EQUAL_TEXT(MEMO_ACCOUNT_ID), EQUAL_INT8(MEMO_ID)}},
+	[MEMOS_BY_NUMBER] = {CREDIT_MEMO, 2, {EQUAL_TEXT(MEMO_NUMBER), EQUAL_TEXT(MEMO_ACCOUNT_ID)}},
 	[LINES_OF_PERIOD] = {UTILIZATION, 3, {EQUAL_DATE(LINE_SERVICE_PERIOD),
 			EQUAL_TEXT(LINE_ACCOUNT_ID), EQUAL_INT8(LINE_UTILIZATION_ID)}},
 	[BILLINGS_OF_ACCOUNT] = {BILLING, 3, {EQUAL_TEXT(BILLING_ACCOUNT_ID),
 			EQUAL_DATE(BILLING_SERVICE_PERIOD), EQUAL_INT4(BILLING_NO)}},
+	[BILLINGS_OF_INVOICE] = {BILLING, 2, {EQUAL_TEXT(BILLING_INVOICE_NUMBER),
+			EQUAL_TEXT(BILLING_ACCOUNT_ID)}},
 	[ENTRIES_OF_MEMO] = {MEMO_ENTRY, 3, {EQUAL_TEXT(ENTRY_ACCOUNT_ID),
 			EQUAL_INT8(ENTRY_MEMO_ID), EQUAL_INT4(ENTRY_NO)}},
 	[ENTRIES_OF_PERIOD] = {MEMO_ENTRY, 3, {EQUAL_TEXT(ENTRY_ACCOUNT_ID),
@@ -184,6 +218,24 @@ forget_shape(Datum arg, Oid relid)
 			table_shapes[table].valid = false;
 }
 
+/*
+ * Whether whoever looks up the first column finds all rows in the index.  Keys are never null, so the
+ * index may leave rows out in which that column is.
+ */
+static bool
+holds_all_keys(Relation index)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+	NullTest   *test;
+
+	if (predicate == NIL)
+		return true;
+	test = linitial(predicate);
+	return list_length(predicate) == 1 && IsA(test, NullTest) &&
+		test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) &&
+		((Var *) test->arg)->varattno == index->rd_index->indkey.values[0];
+}
+
 /* The index of the table whose first columns are those of the lookup. */
 static Oid
 index_for_lookup(Relation rel, const TableShape *shape, const LookupColumns *lookup)
@@ -198,7 +250,7 @@ index_for_lookup(Relation rel, const TableShape *shape, const LookupColumns *loo
 		Form_pg_index form = index->rd_index;
 		bool		fits = form->indisvalid && form->indnkeyatts >= lookup->ncolumns &&
 			index->rd_rel->relam == BTREE_AM_OID &&
-			RelationGetIndexPredicate(index) == NIL;
+			holds_all_keys(index);
 
 		/* ascending, nulls last, and in the order in which the keys are compared */
 		for (int i = 0; fits && i < lookup->ncolumns; i++)
@@ -479,8 +531,8 @@ find_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys, TupleTa
 
 /*
  * Locks a row that was found and leaves its latest version in the slot; false if it has been
- * deleted.  Waits for others, or raises lock_not_available, as the policy says.  Under READ
- * COMMITTED it follows their updates, else they are a serialization failure.
+ * deleted.  Waits for others, raises lock_not_available, or returns false, as the policy says.  Under
+ * READ COMMITTED it follows their updates, else they are a serialization failure.
  */
 bool
 lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode,
@@ -498,6 +550,8 @@ lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode
 	{
 		case TM_Ok:
 			return true;
+		case TM_WouldBlock:
+			return false;
 		case TM_Deleted:
 			if (!IsolationUsesXactSnapshot())
 				return false;
@@ -519,6 +573,20 @@ copy_row(TupleTableSlot *row)
 
 	copy->t_self = row->tts_tid;
 	return copy;
+}
+
+/* The row as it is after what this call wrote, as a value of its table's type. */
+Datum
+written_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys)
+{
+	TupleTableSlot *row;
+
+	CommandCounterIncrement();
+	look_again(books);
+	if (!find_row(books, lookup, nkeys, keys, &row))
+		elog(ERROR, "a row of table \"%s\" that was written is missing",
+			 table_names[lookup_columns[lookup].table].name);
+	return ExecFetchSlotHeapTupleDatum(row);
 }
 
 /* The number that a column has in its table, for tuples that do not come from a look-up. */
@@ -643,6 +711,12 @@ set_column(RowValues *values, int column, Datum value)
 	values->isset[column] = true;
 }
 
+void
+set_null(RowValues *values, int column)
+{
+	values->isset[column] = values->isnull[column] = true;
+}
+
 /* Sets a money_amount: domains are not checked on this way into a table. */
 void
 set_cents(RowValues *values, int column, int64 cents)
@@ -661,7 +735,7 @@ store_values(OpenTable *open, const RowValues *values)
 			int			attribute = open->shape->attno[column] - 1;
 
 			open->written->tts_values[attribute] = values->value[column];
-			open->written->tts_isnull[attribute] = false;
+			open->written->tts_isnull[attribute] = values->isnull[column];
 		}
 	ExecStoreVirtualTuple(open->written);
 }

@@ -24,24 +24,31 @@ typedef struct Books Books;
 typedef enum BooksTable
 {
 	CUSTOMER,
+	PAYER_ACCOUNT,
 	MEMBER_ACCOUNT,
 	PO_ASSIGNMENT,
 	CREDIT_MEMO,
 	UTILIZATION,
 	BILLING,
 	MEMO_ENTRY,
-	INVOICE
+	INVOICE,
+	VOIDED_BILLING,
+	PERIOD_CLOSING
 } BooksTable;
-#define BOOKS_TABLES (INVOICE + 1)
+#define BOOKS_TABLES (PERIOD_CLOSING + 1)
 
 /* The columns that the C code reads or writes, by table. */
 enum
 {
-	CUSTOMER_ID, CUSTOMER_PAYMENT_TERMS_DAYS
+	CUSTOMER_ID, CUSTOMER_CURRENCY, CUSTOMER_PAYMENT_TERMS_DAYS
 };
 enum
 {
-	ACCOUNT_ID, ACCOUNT_CUSTOMER_ID, ACCOUNT_CLOSED_THROUGH
+	PAYER_ACCOUNT_ID
+};
+enum
+{
+	ACCOUNT_ID, ACCOUNT_PAYER_ACCOUNT_ID, ACCOUNT_CUSTOMER_ID, ACCOUNT_CLOSED_THROUGH
 };
 enum
 {
@@ -56,8 +63,8 @@ enum
 };
 enum
 {
-	LINE_SERVICE_PERIOD, LINE_ACCOUNT_ID, LINE_UTILIZATION_ID, LINE_SERVICE, LINE_AMOUNT,
-	LINE_CREDITABLE, LINE_BILLING_NO, LINE_RECORDED_AT
+	LINE_SERVICE_PERIOD, LINE_ACCOUNT_ID, LINE_UTILIZATION_ID, LINE_SERVICE, LINE_DESCRIPTION,
+	LINE_AMOUNT, LINE_CREDITABLE, LINE_SOURCE_ID, LINE_BILLING_NO, LINE_RECORDED_AT
 };
 enum
 {
@@ -72,7 +79,19 @@ enum
 };
 enum
 {
-	INVOICE_NUMBER, INVOICE_CUSTOMER_ID, INVOICE_SERVICE_PERIOD, INVOICE_DATE, INVOICE_DUE_DATE
+	INVOICE_NUMBER, INVOICE_CUSTOMER_ID, INVOICE_SERVICE_PERIOD, INVOICE_DATE, INVOICE_DUE_DATE,
+	INVOICE_VOIDED_AT, INVOICE_VOID_REASON, INVOICE_RECORDED_AT
+};
+enum
+{
+	VOIDED_ACCOUNT_ID, VOIDED_INVOICE_NUMBER, VOIDED_SERVICE_PERIOD, VOIDED_BILLING_NO,
+	VOIDED_UTILIZATION, VOIDED_CREDITABLE, VOIDED_CREDIT, VOIDED_PO_NUMBER,
+	VOIDED_PRIOR_BALANCE, VOIDED_BALANCE_AFTER
+};
+enum
+{
+	CLOSING_SERVICE_PERIOD, CLOSING_PAYER_ACCOUNT_ID, CLOSING_ACTION, CLOSING_REASON,
+	CLOSING_ACCOUNTS, CLOSING_RECORDED_AT
 };
 #define MAX_COLUMNS (MEMO_RECORDED_AT + 1)
 
@@ -80,12 +99,15 @@ enum
 typedef enum BooksLookup
 {
 	CUSTOMER_BY_ID,				/* customer_id */
+	PAYER_BY_ID,				/* payer_account_id */
 	ACCOUNT_BY_ID,				/* account_id */
 	ACCOUNTS_OF_CUSTOMER,		/* customer_id */
 	PO_BY_TIME,					/* account_id, assigned_at: up to the time given */
 	MEMOS_OF_ACCOUNT,			/* account_id, memo_id */
+	MEMOS_BY_NUMBER,			/* memo_number, account_id */
 	LINES_OF_PERIOD,			/* service_period, account_id, utilization_id */
 	BILLINGS_OF_ACCOUNT,		/* account_id, service_period, billing_no */
+	BILLINGS_OF_INVOICE,		/* invoice_number, account_id */
 	ENTRIES_OF_MEMO,			/* account_id, memo_id, entry_no */
 	ENTRIES_OF_PERIOD,			/* account_id, service_period, billing_no */
 	INVOICE_BY_NUMBER			/* invoice_number */
@@ -117,6 +139,7 @@ extern bool find_row(Books *books, BooksLookup lookup, int nkeys, const Datum *k
 extern bool lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode,
 					 LockWaitPolicy policy);
 extern HeapTuple copy_row(TupleTableSlot *row);
+extern Datum written_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys);
 
 extern AttrNumber column_number(Books *books, BooksTable table, int column);
 extern Datum get_column(Books *books, BooksTable table, TupleTableSlot *row, int column,
@@ -130,13 +153,18 @@ typedef struct RowValues
 {
 	Datum		value[MAX_COLUMNS];
 	bool		isset[MAX_COLUMNS];
+	bool		isnull[MAX_COLUMNS];
 } RowValues;
 
 extern void set_column(RowValues *values, int column, Datum value);
 extern void set_cents(RowValues *values, int column, int64 cents);
+extern void set_null(RowValues *values, int column);
 extern void insert_row(Books *books, BooksTable table, const RowValues *values);
 extern void update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *values);
 extern bool books_write_row(TupleTableSlot *row);
+
+/* invoice.c */
+extern bool is_account_of_customer(Books *books, text *account_id, const text *customer_id);
 
 /* po.c */
 extern text *po_in_force(Books *books, text *account_id);

@@ -34,6 +34,7 @@ extern char *long_date_text(DateADT date);
 extern int	compare_text(const text *a, const text *b);
 extern text *copy_text(Datum value, MemoryContext context);
 extern int	compare_text_cells(const ListCell *a, const ListCell *b);
+extern text *get_reason(FunctionCallInfo fcinfo, int argument);
 extern char *account_list_text(List *account_ids);
 
 #endif							/* CREDITMEMO_H */

@@ -5,10 +5,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "account.h"
 
@@ -108,8 +108,9 @@ accounts_to_bill(Books *books, const Invoice *invoice, ArrayType *named)
 	return account_ids;
 }
 
-static bool
-is_of_customer(Books *books, text *account_id, const text *customer_id)
+/* Whether the account's customer, now, is that one. */
+bool
+is_account_of_customer(Books *books, text *account_id, const text *customer_id)
 {
 	Datum		key = PointerGetDatum(account_id);
 	TupleTableSlot *row;
@@ -132,7 +133,7 @@ lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, i
 	lock_accounts(books, accounts, *naccounts);
 
 	for (int i = 0; i < *naccounts; i++)
-		if (!is_of_customer(books, accounts[i].account_id, invoice->customer_id))
+		if (!is_account_of_customer(books, accounts[i].account_id, invoice->customer_id))
 			others = lappend(others, accounts[i].account_id);
 	if (others != NIL)
 		ereport(ERROR,
@@ -149,26 +150,10 @@ lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, i
  * ---------------------------------------------------------------------------------------------
  */
 
-static bool
-has_lines(Books *books, text *account_id, DateADT service_period, int32 billing_no)
-{
-	Datum		keys[2] = {DateADTGetDatum(service_period), PointerGetDatum(account_id)};
-	bool		found = false;
-	RowScan		rows;
-
-	/* newest first: those of the open billing */
-	begin_rows(&rows, books, LINES_OF_PERIOD, BackwardScanDirection, 2, keys);
-	while (!found && next_row(&rows))
-		found = billing_no == DatumGetInt32(get_required_column(books, UTILIZATION, rows.row,
-																LINE_BILLING_NO));
-	end_rows(&rows);
-	return found;
-}
-
 /* The open billings of an account, as an invoice for one of them sees them. */
 typedef struct OpenBillings
 {
-	HeapTuple	billing;		/* the one to invoice; null: there is none with lines */
+	HeapTuple	billing;		/* the one to invoice; null: there is nothing to bill */
 	int64		credit;			/* on it */
 	int64		credit_elsewhere;	/* on the others */
 } OpenBillings;
@@ -179,7 +164,6 @@ find_open_billings(Books *books, text *account_id, DateADT service_period)
 {
 	Datum		key = PointerGetDatum(account_id);
 	OpenBillings open = {0};
-	int32		billing_no = 0;
 	RowScan		rows;
 
 	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
@@ -196,17 +180,14 @@ find_open_billings(Books *books, text *account_id, DateADT service_period)
 			if (!lock_row(books, BILLING, rows.row, LockTupleNoKeyExclusive, LockWaitBlock))
 				elog(ERROR, "an open billing of member account \"%s\" is gone",
 					 text_to_cstring(account_id));
-			open.billing = copy_row(rows.row);
 			open.credit = credit;
-			billing_no = DatumGetInt32(get_required_column(books, BILLING, rows.row, BILLING_NO));
+			if (has_something_to_bill(books, rows.row))
+				open.billing = copy_row(rows.row);
 		}
 		else
 			open.credit_elsewhere += credit;
 	}
 	end_rows(&rows);
-
-	if (open.billing != NULL && !has_lines(books, account_id, service_period, billing_no))
-		open.billing = NULL;
 	return open;
 }
 
@@ -264,32 +245,11 @@ require_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 				 errhint("Give invoice number, customer, service period and, unless it is today, the invoice date.")));
 }
 
-/* A written row of the invoice table as a value of its type. */
-static Datum
-row_datum(FunctionCallInfo fcinfo, Books *books, const RowValues *row)
-{
-	TupleDesc	tupdesc;
-	Datum	   *values;
-	bool	   *nulls;
-
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "issue_invoice does not return a row");
-	values = palloc0(tupdesc->natts * sizeof(Datum));
-	nulls = palloc(tupdesc->natts * sizeof(bool));
-	memset(nulls, true, tupdesc->natts * sizeof(bool));
-
-	for (int column = INVOICE_NUMBER; column <= INVOICE_DUE_DATE; column++)
-	{
-		values[column_number(books, INVOICE, column) - 1] = row->value[column];
-		nulls[column_number(books, INVOICE, column) - 1] = false;
-	}
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
-}
-
 /* Writes the invoice and returns it as a row of its table. */
 static Datum
-write_invoice(FunctionCallInfo fcinfo, Books *books, const Invoice *invoice)
+write_invoice(Books *books, const Invoice *invoice)
 {
+	Datum		key = PointerGetDatum(invoice->invoice_number);
 	RowValues	row = {0};
 
 	set_column(&row, INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
@@ -297,15 +257,16 @@ write_invoice(FunctionCallInfo fcinfo, Books *books, const Invoice *invoice)
 	set_column(&row, INVOICE_SERVICE_PERIOD, DateADTGetDatum(invoice->service_period));
 	set_column(&row, INVOICE_DATE, DateADTGetDatum(invoice->invoice_date));
 	set_column(&row, INVOICE_DUE_DATE, DateADTGetDatum(invoice->due_date));
+	set_column(&row, INVOICE_RECORDED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
 	insert_row(books, INVOICE, &row);
-	return row_datum(fcinfo, books, &row);
+	return written_row(books, INVOICE_BY_NUMBER, 1, &key);
 }
 
 /*
  * issue_invoice(invoice_number text, customer_id text, service_period date, invoice_date date,
  * accounts text[]) returns invoice
  *
- * Puts the open billings that have lines, of the period and the customer's accounts (or the given
+ * Puts the open billings that have lines or credit, of the period and the customer's accounts (or the given
  * ones), on a new invoice.  Raises null_value_not_allowed, check_violation (not a service period,
  * an infinite invoice date), foreign_key_violation (unknown customer or account), unique_violation
  * (number used), invalid_parameter_value (another customer's account), no_data_found (nothing to
@@ -351,9 +312,9 @@ issue_invoice(PG_FUNCTION_ARGS)
 				 errmsg("nothing to bill customer \"%s\" for %s",
 						text_to_cstring(invoice.customer_id),
 						service_period_text(invoice.service_period)),
-				 errdetail("No open billing of that service period has lines."),
+				 errdetail("No open billing of that service period has lines or credit."),
 				 errhint("See what is open in creditmemo.unbilled.")));
-	result = write_invoice(fcinfo, books, &invoice);
+	result = write_invoice(books, &invoice);
 	close_books(books);
 	PG_RETURN_DATUM(result);
 }

@@ -1,16 +1,20 @@
 /*
  * member.c
- *		The trigger on tables that refer to member accounts.
+ *		Member accounts: the trigger on tables that refer to them, and the one that lets them move to
+ *		another customer or payer.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "settle.h"
+#include "account.h"
 #include "trigger.h"
 
 SQL_FUNCTION(prove_member_accounts);
+SQL_FUNCTION(move_member_account);
 
 /* The account ids of the inserted rows; those of rows in a row are named once. */
 static List *
@@ -61,4 +65,149 @@ prove_member_accounts(PG_FUNCTION_ARGS)
 	lock_accounts(books, accounts, naccounts);
 	close_books(books);
 	return PointerGetDatum(NULL);
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * Accounts moved
+ * ---------------------------------------------------------------------------------------------
+ */
+
+static bool
+has_billing(Books *books, text *account_id, bool to_bill)
+{
+	Datum		key = PointerGetDatum(account_id);
+	bool		found = false;
+	RowScan		rows;
+
+	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
+	while (!found && next_row(&rows))
+		found = !to_bill ||
+			(is_open_billing(books, rows.row) && has_something_to_bill(books, rows.row));
+	end_rows(&rows);
+	return found;
+}
+
+static bool
+has_memo(Books *books, text *account_id, bool with_balance)
+{
+	Datum		key = PointerGetDatum(account_id);
+	bool		found = false;
+	RowScan		rows;
+
+	begin_rows(&rows, books, MEMOS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
+	while (!found && next_row(&rows))
+		found = !with_balance || get_cents(books, CREDIT_MEMO, rows.row, MEMO_BALANCE) > 0;
+	end_rows(&rows);
+	return found;
+}
+
+/* Raises an error if something of the account is open that belongs to its present customer. */
+static void
+refuse_open_account(Books *books, text *account_id)
+{
+	bool		unbilled = has_billing(books, account_id, true);
+
+	if (unbilled || has_memo(books, account_id, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("member account \"%s\" cannot be moved while something of it is open",
+						text_to_cstring(account_id)),
+				 errdetail(unbilled ? "It has utilization that is not invoiced." :
+						   "It has a credit memo with a balance."),
+				 errhint(unbilled ? "Issue the invoice first." :
+						 "Void the credit memo first, or register another account for the new customer.")));
+}
+
+/* The currency of a customer; null if there is no such customer. */
+static text *
+currency_of(Books *books, text *customer_id)
+{
+	Datum		key = PointerGetDatum(customer_id);
+	TupleTableSlot *row;
+
+	return find_row(books, CUSTOMER_BY_ID, 1, &key, &row) ?
+		copy_text(get_required_column(books, CUSTOMER, row, CUSTOMER_CURRENCY),
+				  CurrentMemoryContext) : NULL;
+}
+
+/* Raises an error if the account's books would be in another currency from now on. */
+static void
+refuse_other_currency(Books *books, text *account_id, text *old_customer_id,
+					  text *new_customer_id)
+{
+	text	   *old_currency = currency_of(books, old_customer_id);
+	text	   *new_currency = currency_of(books, new_customer_id);
+
+	if (old_currency != NULL && new_currency != NULL &&
+		compare_text(old_currency, new_currency) != 0 &&
+		(has_billing(books, account_id, false) || has_memo(books, account_id, false)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("member account \"%s\" has books in %s, the customer \"%s\" is billed in %s",
+						text_to_cstring(account_id), text_to_cstring(old_currency),
+						text_to_cstring(new_customer_id), text_to_cstring(new_currency)),
+				 errhint("Move it to a customer of the same currency.")));
+}
+
+static text *
+account_column(Books *books, TriggerData *call, HeapTuple tuple, int column, bool *isnull)
+{
+	Datum		value = heap_getattr(tuple, column_number(books, MEMBER_ACCOUNT, column),
+									 RelationGetDescr(call->tg_relation), isnull);
+
+	return *isnull ? NULL : DatumGetTextPP(value);
+}
+
+/* Raises generated_always if closed_through is changed by hand: credit that ends then would stay. */
+static void
+require_same_closed_through(Books *books, TriggerData *call)
+{
+	AttrNumber	attno = column_number(books, MEMBER_ACCOUNT, ACCOUNT_CLOSED_THROUGH);
+	TupleDesc	tupdesc = RelationGetDescr(call->tg_relation);
+	bool		old_isnull;
+	bool		new_isnull;
+	Datum		old_value = heap_getattr(call->tg_trigtuple, attno, tupdesc, &old_isnull);
+	Datum		new_value = heap_getattr(call->tg_newtuple, attno, tupdesc, &new_isnull);
+
+	if (old_isnull != new_isnull || (!old_isnull && old_value != new_value))
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("column \"closed_through\" of a member account is kept by close_period()"),
+				 errhint("Call close_period() or reopen_period().")));
+}
+
+/*
+ * move_member_account() returns trigger: BEFORE UPDATE ON member_account, FOR EACH ROW whose
+ * customer, payer or closed_through changes.
+ *
+ * Raises generated_always for closed_through, object_not_in_prerequisite_state while something of
+ * the account is open or where the new customer has another currency, lock_not_available where
+ * another transaction is at work on the account: the UPDATE has locked it already, but not against
+ * new charges, and to wait for those now could be a deadlock.
+ */
+Datum
+move_member_account(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, "member_account", TRIGGER_EVENT_UPDATE |
+									 TRIGGER_EVENT_ROW | TRIGGER_EVENT_BEFORE);
+	AccountChange change = {.lock = LockTupleExclusive,.lock_policy = LockWaitError};
+	text	   *old_customer_id;
+	text	   *new_customer_id;
+	Books	   *books;
+	bool		isnull;
+
+	if (books_write_row(call->tg_newslot))
+		return PointerGetDatum(call->tg_newtuple);
+
+	books = open_books(extension_schema(fcinfo));
+	require_same_closed_through(books, call);
+	change.account_id = account_column(books, call, call->tg_trigtuple, ACCOUNT_ID, &isnull);
+	lock_accounts(books, &change, 1);
+	refuse_open_account(books, change.account_id);
+	old_customer_id = account_column(books, call, call->tg_trigtuple, ACCOUNT_CUSTOMER_ID, &isnull);
+	new_customer_id = account_column(books, call, call->tg_newtuple, ACCOUNT_CUSTOMER_ID, &isnull);
+	if (!isnull)
+		refuse_other_currency(books, change.account_id, old_customer_id, new_customer_id);
+	close_books(books);
+	return PointerGetDatum(call->tg_newtuple);
 }

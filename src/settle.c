@@ -183,6 +183,20 @@ require_total_in_range(const Account *account)
 				 errhint("Look for a missing decimal point where the amounts come from.")));
 }
 
+static void
+mark_void(Memo *memo)
+{
+	memo->is_void = true;
+	memo->changed = true;
+}
+
+/* Whether the memo's last period is closed, so that it can never pay anything again. */
+static bool
+has_ended(const Account *account, const Memo *memo)
+{
+	return account->change->is_closed && memo->last_period <= account->change->closed_through;
+}
+
 /*
  * Enters the new memos in the ledger: what they were issued for becomes their balance.  Raises an
  * error for one whose last period is closed.
@@ -198,7 +212,7 @@ issue_memos(Account *account)
 	{
 		Memo	   *memo = get_memo(account, change->issued[i]);
 
-		if (change->is_closed && memo->last_period <= change->closed_through)
+		if (has_ended(account, memo))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the credit memo ends in %s, which is closed for member account \"%s\"",
@@ -208,6 +222,38 @@ issue_memos(Account *account)
 					 errhint("Check expires_on.")));
 		memo->last_entry_no = 0;
 		post_entry(account, memo, "issue", memo->amount, NULL, NULL, 0);
+	}
+}
+
+/* Enters again what had expired of memos whose last period has been reopened (rule Time). */
+static void
+restore_memos(Account *account)
+{
+	for (int i = 0; i < account->nmemos; i++)
+	{
+		Memo	   *memo = &account->memos[i];
+		int64		expired;
+
+		if (memo->is_void || memo->last_period == DATEVAL_NOEND || has_ended(account, memo))
+			continue;
+		expired = read_expired(account, memo);
+		if (expired > 0)
+			post_entry(account, memo, "restore", expired, NULL, NULL, 0);
+	}
+}
+
+/* Writes off what void memos, and memos whose last period is closed, have (rules Voided and Time). */
+static void
+write_off(Account *account)
+{
+	for (int i = 0; i < account->nmemos; i++)
+	{
+		Memo	   *memo = &account->memos[i];
+
+		if (memo->balance > 0 && memo->is_void)
+			post_entry(account, memo, "void", -memo->balance, NULL, NULL, 0);
+		else if (memo->balance > 0 && has_ended(account, memo))
+			post_entry(account, memo, "expire", -memo->balance, NULL, NULL, 0);
 	}
 }
 
@@ -319,6 +365,53 @@ pay(Account *account, Period *period)
  * ---------------------------------------------------------------------------------------------
  */
 
+pg_noreturn static void refuse_change_of_line(Account *account, DateADT service_period,
+											  int32 billing_no);
+
+/* Raises the error for lines that were changed or deleted and were not on the open billing. */
+static void
+refuse_change_of_line(Account *account, DateADT service_period, int32 billing_no)
+{
+	Datum		keys[3] = {PointerGetDatum(account->change->account_id),
+		DateADTGetDatum(service_period), Int32GetDatum(billing_no)};
+	TupleTableSlot *row;
+	Datum		invoice_number;
+	bool		not_invoiced;
+
+	if (!find_row(account->books, BILLINGS_OF_ACCOUNT, 3, keys, &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a line of member account \"%s\" for %s cannot be changed before it is on a billing",
+						text_to_cstring(account->change->account_id),
+						service_period_text(service_period)),
+				 errhint("Change it in a statement after the one that inserts it.")));
+	invoice_number = get_column(account->books, BILLING, row, BILLING_INVOICE_NUMBER,
+								&not_invoiced);
+	if (not_invoiced)
+		elog(ERROR, "lines of member account \"%s\" for %s are on billing %d, which is not open",
+			 text_to_cstring(account->change->account_id), service_period_text(service_period),
+			 billing_no);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("utilization of member account \"%s\" for %s is on invoice \"%s\"",
+					text_to_cstring(account->change->account_id),
+					service_period_text(service_period), TextDatumGetCString(invoice_number)),
+			 errdetail("Lines of an invoiced billing are neither changed nor deleted."),
+			 errhint("Insert a line with the difference: a negative amount lowers what is due.")));
+}
+
+/* Raises an error unless the lines that were changed or deleted were on the open billing. */
+static void
+require_open_lines(Account *account, const PeriodChange *delta)
+{
+	int32		open_no = get_period(account, delta->service_period)->open_no;
+
+	if (delta->first_billing_no != 0 && delta->first_billing_no != open_no)
+		refuse_change_of_line(account, delta->service_period, delta->first_billing_no);
+	if (delta->last_billing_no != 0 && delta->last_billing_no != open_no)
+		refuse_change_of_line(account, delta->service_period, delta->last_billing_no);
+}
+
 /* Adds what the statement changed to the open billings. */
 static void
 add_changes(Account *account)
@@ -364,10 +457,13 @@ settle_account(Books *books, AccountChange *change)
 	{
 		if (!exclusive)
 			read_billings(&account, &change->periods[i].service_period);
+		require_open_lines(&account, &change->periods[i]);
 		open_billing(&account, change->periods[i].service_period);
 	}
 	lock_billings(&account);
 	add_changes(&account);
+	if (change->reopened_billing_no != 0)
+		reopen_billing(&account);
 
 	for (int i = 0; i < account.nperiods; i++)
 		needs_memos |= room_for_credit(&account.periods[i]) > 0;
@@ -377,15 +473,23 @@ settle_account(Books *books, AccountChange *change)
 	account.recorded_at = GetCurrentTimestamp();
 
 	issue_memos(&account);
+	if (change->voided_memo != 0)
+		mark_void(get_memo(&account, change->voided_memo));
+	if (change->is_reopened)
+		restore_memos(&account);
 	for (int i = 0; i < account.nperiods && exclusive; i++)
 		if (is_open(&account, &account.periods[i]) &&
 			(account.periods[i].lines_changed || change->terms_changed))
 			give_back(&account, &account.periods[i]);
+	if (exclusive)
+		write_off(&account);
 	for (int i = 0; i < account.nperiods; i++)
 		if (is_open(&account, &account.periods[i]))
 			pay(&account, &account.periods[i]);
 
-	write_account(&account);
+	write_billings(&account);
+	write_memos(&account);
+	write_entries(&account);
 }
 
 /*

@@ -7,12 +7,17 @@
 
 #include "books.h"
 
-/* By how much a statement changed the lines of an account's service period, in cents. */
+/*
+ * By how much a statement changed the lines of an account's service period, in cents.  Lines that it
+ * changed or deleted must have been on the open billing.
+ */
 typedef struct PeriodChange
 {
 	DateADT		service_period;
 	int128		utilization;
 	int128		creditable;
+	int32		first_billing_no;	/* of lines changed or deleted; 0: none */
+	int32		last_billing_no;
 	int32		billing_no;		/* set by settle_accounts(): the billing that took the change up */
 } PeriodChange;
 
@@ -28,8 +33,13 @@ typedef struct AccountChange
 	PeriodChange *periods;		/* oldest first */
 	int			nissued;
 	int64	   *issued;			/* ids of new memos, ascending */
+	int64		voided_memo;	/* id of a memo to void; 0: none */
+	text	   *void_reason;
+	DateADT		reopened_period;	/* of a billing to take off its invoice, with its number */
+	int32		reopened_billing_no;	/* 0: none */
 	bool		is_closed;		/* set by lock_accounts(), with closed_through */
 	DateADT		closed_through;
+	bool		is_reopened;	/* closed_through is earlier than it was */
 } AccountChange;
 
 extern AccountChange *changes_for_accounts(List *account_ids, LockTupleMode lock,

@@ -1,6 +1,7 @@
 /*
  * text.c
- *		Ids of accounts: compared byte by byte, as COLLATE "C" does, copied, and named in messages.
+ *		Ids of accounts: compared byte by byte, as COLLATE "C" does, copied, and named in messages;
+ *		reasons that people give.
  */
 #include "postgres.h"
 
@@ -37,6 +38,26 @@ copy_text(Datum value, MemoryContext context)
 
 	MemoryContextSwitchTo(caller);
 	return copy;
+}
+
+/* The reason that a function was given; raises an error if it is null or blank. */
+text *
+get_reason(FunctionCallInfo fcinfo, int argument)
+{
+	text	   *reason;
+
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a reason must be given"),
+				 errhint("Say with reason => '...' what whoever reads the books later needs to know.")));
+	reason = PG_GETARG_TEXT_PP(argument);
+	if (strspn(text_to_cstring(reason), " \t\n\r") == VARSIZE_ANY_EXHDR(reason))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("the reason is empty"),
+				 errhint("Say what whoever reads the books later needs to know.")));
+	return reason;
 }
 
 /* The accounts as a message names them: at most ten, then a count. */

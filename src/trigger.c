@@ -29,11 +29,18 @@ require_trigger(FunctionCallInfo fcinfo)
 	return (TriggerData *) fcinfo->context;
 }
 
+/* INSERT, UPDATE, DELETE or TRUNCATE, as a TRIGGER_EVENT_... */
+TriggerEvent
+trigger_operation(FunctionCallInfo fcinfo)
+{
+	return require_trigger(fcinfo)->tg_event & TRIGGER_EVENT_OPMASK;
+}
+
 /* Whether a statement trigger has the transition tables of its event. */
 static bool
 has_transition_tables(const TriggerData *call)
 {
-	return TRIGGER_FIRED_FOR_ROW(call->tg_event) ||
+	return TRIGGER_FIRED_FOR_ROW(call->tg_event) || TRIGGER_FIRED_BEFORE(call->tg_event) ||
 		((TRIGGER_FIRED_BY_DELETE(call->tg_event) || call->tg_newtable != NULL) &&
 		 (TRIGGER_FIRED_BY_INSERT(call->tg_event) || call->tg_oldtable != NULL));
 }
@@ -71,7 +78,7 @@ is_live(Datum recorded_at)
 
 /* Begins to read a transition table of the call.  Others may read it too: each at its own place. */
 void
-begin_transition_rows(TransitionRows *rows, TriggerData *call, Tuplestorestate *store)
+begin_transition_rows(TransitionRows *rows, const TriggerData *call, Tuplestorestate *store)
 {
 	rows->store = store;
 	rows->row = MakeSingleTupleTableSlot(RelationGetDescr(call->tg_relation),

@@ -10,6 +10,7 @@
 
 #include "creditmemo.h"
 
+extern TriggerEvent trigger_operation(FunctionCallInfo fcinfo);
 extern TriggerData *trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event);
 
 extern bool is_live(Datum recorded_at);
@@ -22,7 +23,7 @@ typedef struct TransitionRows
 	TupleTableSlot *row;
 } TransitionRows;
 
-extern void begin_transition_rows(TransitionRows *rows, TriggerData *call,
+extern void begin_transition_rows(TransitionRows *rows, const TriggerData *call,
 								  Tuplestorestate *store);
 extern bool next_transition_row(TransitionRows *rows);
 extern void rewind_transition_rows(TransitionRows *rows);

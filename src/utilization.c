@@ -1,18 +1,254 @@
 /*
  * utilization.c
- *		The trigger on utilization: sums what a statement inserted and has it settled.
+ *		The triggers on utilization: sum what a statement changed and have it settled.
  *
  * However many lines a statement has, memory is taken for each account and period only.
+ *
+ * A statement may insert, update and delete (ON CONFLICT DO UPDATE, MERGE, several in WITH); the
+ * server calls a trigger for each.  If each had its accounts locked and settled by itself, their ids
+ * would not be locked in one order, and a line that is replaced would give credit back and take it
+ * again.  So the BEFORE triggers note what is to come, and the last AFTER trigger settles all.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "settle.h"
 #include "trigger.h"
 
+SQL_FUNCTION(await_utilization);
 SQL_FUNCTION(apply_utilization);
+
+/* ---------------------------------------------------------------------------------------------
+ * Statements
+ * ---------------------------------------------------------------------------------------------
+ */
+
+struct line_sums_hash;
+
+/* A statement on utilization, from its first trigger to its last. */
+typedef struct Statement
+{
+	struct Statement *outer;	/* whose triggers or functions run this one, or an older one */
+	CommandId	command;
+	int			awaited;		/* a bit for each operation whose AFTER trigger is to come */
+	MemoryContext context;		/* all of it lives here */
+	MemoryContextCallback forget;
+	struct line_sums_hash *sums;	/* null: nothing changed yet */
+	List	   *new_lines;		/* NewLines that may have to be numbered */
+} Statement;
+
+static Statement *innermost_statement = NULL;
+
+/* Memory context callback: the statement has ended, or its (sub)transaction was aborted. */
+static void
+forget_statement(void *arg)
+{
+	for (Statement **link = &innermost_statement; *link != NULL; link = &(*link)->outer)
+		if (*link == arg)
+		{
+			*link = (*link)->outer;
+			break;
+		}
+}
+
+/*
+ * The command that the statement runs as: within a transaction each that writes has its own.  It is
+ * the same for all triggers of a statement, whatever ran between them.
+ */
+static CommandId
+statement_command(void)
+{
+	return ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : InvalidCommandId;
+}
+
+static Statement *
+begin_statement(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "creditmemo statement",
+												  ALLOCSET_SMALL_SIZES);
+	Statement  *statement = MemoryContextAllocZero(context, sizeof(Statement));
+
+	statement->outer = innermost_statement;
+	statement->command = statement_command();
+	statement->context = context;
+	statement->forget.func = forget_statement;
+	statement->forget.arg = statement;
+	MemoryContextRegisterResetCallback(context, &statement->forget);
+	innermost_statement = statement;
+	return statement;
+}
+
+/*
+ * await_utilization() returns trigger: BEFORE INSERT, UPDATE OR DELETE ON utilization, FOR EACH
+ * STATEMENT.  Notes that the AFTER trigger of the operation is to come.
+ */
+Datum
+await_utilization(PG_FUNCTION_ARGS)
+{
+	TriggerEvent operation = trigger_operation(fcinfo);
+	Statement  *statement = innermost_statement;
+
+	(void) trigger_call(fcinfo, "utilization", operation | TRIGGER_EVENT_BEFORE);
+	if (statement == NULL || statement->command != statement_command())
+		statement = begin_statement();
+	statement->awaited |= 1 << operation;
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * The statement that an AFTER trigger belongs to.  One that nobody has announced, because the BEFORE
+ * trigger was disabled, stands for itself.
+ */
+static Statement *
+get_statement(TriggerEvent operation)
+{
+	Statement  *statement = innermost_statement;
+
+	while (statement != NULL && (statement->command != statement_command() ||
+								 (statement->awaited & 1 << operation) == 0))
+		statement = statement->outer;
+	return statement != NULL ? statement : begin_statement();
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * Lines
+ * ---------------------------------------------------------------------------------------------
+ */
+
+/* The lines that an operation changed, read one after the other. */
+typedef struct Lines
+{
+	Books	   *books;
+	bool		has_old;
+	bool		has_new;
+	TransitionRows old;
+	TransitionRows new;
+	MemoryContext line_context; /* lives until the next line */
+} Lines;
+
+/* The transition tables of an operation that gave the table new lines. */
+typedef struct NewLines
+{
+	Tuplestorestate *old;		/* null: inserted */
+	Tuplestorestate *new;
+} NewLines;
+
+static void
+begin_lines(Lines *lines, Books *books, const TriggerData *call, Tuplestorestate *old,
+			Tuplestorestate *new)
+{
+	lines->books = books;
+	lines->has_old = old != NULL;
+	lines->has_new = new != NULL;
+	if (lines->has_old)
+		begin_transition_rows(&lines->old, call, old);
+	if (lines->has_new)
+		begin_transition_rows(&lines->new, call, new);
+	lines->line_context = AllocSetContextCreate(CurrentMemoryContext, "creditmemo line",
+												ALLOCSET_SMALL_SIZES);
+}
+
+static void
+end_lines(Lines *lines)
+{
+	if (lines->has_old)
+		end_transition_rows(&lines->old);
+	if (lines->has_new)
+		end_transition_rows(&lines->new);
+	MemoryContextDelete(lines->line_context);
+}
+
+static Datum
+line_column(Lines *lines, TransitionRows *rows, int column)
+{
+	return get_required_column(lines->books, UTILIZATION, rows->row, column);
+}
+
+/* Whether a column of an updated line is as it was; amounts are compared as numbers. */
+static bool
+is_same_column(Lines *lines, int column)
+{
+	AttrNumber	attno = column_number(lines->books, UTILIZATION, column);
+	Form_pg_attribute attribute =
+		TupleDescAttr(lines->new.row->tts_tupleDescriptor, attno - 1);
+	bool		old_isnull;
+	bool		new_isnull;
+	Datum		old_value = slot_getattr(lines->old.row, attno, &old_isnull);
+	Datum		new_value = slot_getattr(lines->new.row, attno, &new_isnull);
+
+	if (old_isnull || new_isnull)
+		return old_isnull && new_isnull;
+	return datum_image_eq(old_value, new_value, attribute->attbyval, attribute->attlen) ||
+		(column == LINE_AMOUNT &&
+		 DatumGetBool(DirectFunctionCall2(numeric_eq, old_value, new_value)));
+}
+
+/* Raises generated_always if an update by hand changed the column, which triggers keep. */
+static void
+require_same_column(Lines *lines, int column)
+{
+	AttrNumber	attno = column_number(lines->books, UTILIZATION, column);
+
+	if (!is_same_column(lines, column))
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("column \"%s\" of utilization is set by triggers",
+						NameStr(TupleDescAttr(lines->new.row->tts_tupleDescriptor,
+											  attno - 1)->attname)),
+				 errhint("Leave it out of the UPDATE.")));
+}
+
+/* Whether an update left the line as it was; what users added to the table does not count. */
+static bool
+is_same_line(Lines *lines)
+{
+	require_same_column(lines, LINE_BILLING_NO);
+	require_same_column(lines, LINE_RECORDED_AT);
+	for (int column = 0; column < LINE_BILLING_NO; column++)
+		if (!is_same_column(lines, column))
+			return false;
+	return true;
+}
+
+/* Steps to the next line that counts: that was inserted live, deleted, or changed in any column. */
+static bool
+next_line(Lines *lines)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool		found = false;
+
+	for (;;)
+	{
+		MemoryContextReset(lines->line_context);
+		/* of an update, both tables have the rows in the order in which they were updated */
+		if ((lines->has_old && !next_transition_row(&lines->old)) ||
+			(lines->has_new && !next_transition_row(&lines->new)))
+			break;
+		MemoryContextSwitchTo(lines->line_context);
+		if (!lines->has_new)
+			found = true;
+		else if (lines->has_old)
+			found = !is_same_line(lines);
+		else
+			found = is_live(line_column(lines, &lines->new, LINE_RECORDED_AT));
+		MemoryContextSwitchTo(caller);
+		if (found)
+			break;
+	}
+	return found;
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * Sums
+ * ---------------------------------------------------------------------------------------------
+ */
 
 typedef struct LineKey
 {
@@ -20,17 +256,17 @@ typedef struct LineKey
 	DateADT		service_period;
 } LineKey;
 
-/* The sum of the inserted lines of an account and period, in cents. */
+/* What a statement changed for an account and period. */
 typedef struct LineSum
 {
 	LineKey		key;
 	uint32		hash;
 	char		status;
-	bool		refunds;		/* a line is negative */
-	bool		numbered;		/* a line says another billing_no than 1 */
-	PeriodChange *change;
-	int128		utilization;
-	int128		creditable;
+	bool		may_free;		/* credit: a line is negative, was changed or deleted */
+	int32		first_new_no;	/* lowest and highest billing_no that new lines say */
+	int32		last_new_no;	/* 0: no new lines */
+	PeriodChange sum;
+	PeriodChange *change;		/* the same, as it is settled */
 } LineSum;
 
 static uint32
@@ -63,72 +299,93 @@ compare_line_keys(LineKey a, LineKey b)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* The lines that a statement inserted, read one after the other. */
-typedef struct Lines
-{
-	Books	   *books;
-	TransitionRows inserted;
-	MemoryContext line_context; /* lives until the next line */
-} Lines;
-
-/* Steps to the next line that is live. */
-static bool
-next_line(Lines *lines)
-{
-	MemoryContextReset(lines->line_context);
-	while (next_transition_row(&lines->inserted))
-		if (is_live(get_required_column(lines->books, UTILIZATION, lines->inserted.row,
-										LINE_RECORDED_AT)))
-			return true;
-	return false;
-}
-
-static Datum
-line_column(Lines *lines, int column)
-{
-	return get_required_column(lines->books, UTILIZATION, lines->inserted.row, column);
-}
-
 static LineKey
-line_key(Lines *lines)
+line_key(Lines *lines, TransitionRows *rows)
 {
 	LineKey		key;
 
-	key.account_id = DatumGetTextPP(line_column(lines, LINE_ACCOUNT_ID));
-	key.service_period = DatumGetDateADT(line_column(lines, LINE_SERVICE_PERIOD));
+	key.account_id = DatumGetTextPP(line_column(lines, rows, LINE_ACCOUNT_ID));
+	key.service_period = DatumGetDateADT(line_column(lines, rows, LINE_SERVICE_PERIOD));
 	return key;
 }
 
-/* Sums the live lines by account and period, exactly. */
-static line_sums_hash *
-sum_lines(Lines *lines)
+static LineSum *
+get_line_sum(Statement *statement, LineKey key)
 {
-	MemoryContext lasting = CurrentMemoryContext;
-	line_sums_hash *sums = line_sums_create(lasting, 256, NULL);
+	bool		found;
+	LineSum    *sum = line_sums_insert(statement->sums, key, &found);
 
+	if (!found)
+	{
+		sum->key.account_id = copy_text(PointerGetDatum(key.account_id), statement->context);
+		sum->may_free = false;
+		sum->first_new_no = sum->last_new_no = 0;
+		memset(&sum->sum, 0, sizeof(PeriodChange));
+		sum->sum.service_period = key.service_period;
+	}
+	return sum;
+}
+
+/* Adds a line's amount, or its opposite, to the sum. */
+static void
+add_amount(LineSum *sum, Lines *lines, TransitionRows *rows, int sign)
+{
+	int64		cents = sign * get_cents(lines->books, UTILIZATION, rows->row, LINE_AMOUNT);
+
+	sum->sum.utilization += cents;
+	if (DatumGetBool(line_column(lines, rows, LINE_CREDITABLE)))
+		sum->sum.creditable += cents;
+	sum->may_free |= cents < 0;
+}
+
+/* Widens a range of billing numbers; 0 is none. */
+static void
+widen(int32 *first, int32 *last, int32 billing_no)
+{
+	if (*first == 0 || billing_no < *first)
+		*first = billing_no;
+	if (*last == 0 || billing_no > *last)
+		*last = billing_no;
+}
+
+static void
+take_new_line(Statement *statement, Lines *lines)
+{
+	LineSum    *sum = get_line_sum(statement, line_key(lines, &lines->new));
+
+	add_amount(sum, lines, &lines->new, 1);
+	sum->may_free |= lines->has_old;
+	widen(&sum->first_new_no, &sum->last_new_no,
+		  DatumGetInt32(line_column(lines, &lines->new, LINE_BILLING_NO)));
+}
+
+static void
+take_old_line(Statement *statement, Lines *lines)
+{
+	LineSum    *sum = get_line_sum(statement, line_key(lines, &lines->old));
+
+	add_amount(sum, lines, &lines->old, -1);
+	sum->may_free = true;
+	widen(&sum->sum.first_billing_no, &sum->sum.last_billing_no,
+		  DatumGetInt32(line_column(lines, &lines->old, LINE_BILLING_NO)));
+}
+
+/* Adds what an operation changed to the statement's sums, exactly. */
+static void
+sum_lines(Statement *statement, Lines *lines)
+{
+	if (statement->sums == NULL)
+		statement->sums = line_sums_create(statement->context, 256, NULL);
 	while (next_line(lines))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(lines->line_context);
-		LineKey		key = line_key(lines);
-		int64		cents = get_cents(lines->books, UTILIZATION, lines->inserted.row,
-									  LINE_AMOUNT);
-		bool		found;
-		LineSum    *sum = line_sums_insert(sums, key, &found);
 
-		if (!found)
-		{
-			sum->key.account_id = copy_text(PointerGetDatum(key.account_id), lasting);
-			sum->utilization = sum->creditable = 0;
-			sum->refunds = sum->numbered = false;
-		}
-		sum->utilization += cents;
-		if (DatumGetBool(line_column(lines, LINE_CREDITABLE)))
-			sum->creditable += cents;
-		sum->refunds |= cents < 0;
-		sum->numbered |= DatumGetInt32(line_column(lines, LINE_BILLING_NO)) != 1;
+		if (lines->has_old)
+			take_old_line(statement, lines);
+		if (lines->has_new)
+			take_new_line(statement, lines);
 		MemoryContextSwitchTo(caller);
 	}
-	return sums;
 }
 
 static int
@@ -143,7 +400,7 @@ changes_from_sums(line_sums_hash *sums, int *nchanges)
 {
 	LineSum   **sorted = palloc(sums->members * sizeof(LineSum *));
 	AccountChange *changes = palloc0(sums->members * sizeof(AccountChange));
-	PeriodChange *periods = palloc0(sums->members * sizeof(PeriodChange));
+	PeriodChange *periods = palloc(sums->members * sizeof(PeriodChange));
 	line_sums_iterator iterator;
 	LineSum    *sum;
 	int			n = 0;
@@ -168,16 +425,19 @@ changes_from_sums(line_sums_hash *sums, int *nchanges)
 		}
 		change = &changes[*nchanges - 1];
 		change->nperiods++;
-		if (sum->refunds)
+		if (sum->may_free)
 			change->lock = LockTupleExclusive;
+		periods[i] = sum->sum;
 		sum->change = &periods[i];
-		periods[i].service_period = sum->key.service_period;
-		periods[i].utilization = sum->utilization;
-		periods[i].creditable = sum->creditable;
 	}
 	pfree(sorted);
 	return changes;
 }
+
+/* ---------------------------------------------------------------------------------------------
+ * Statements settled
+ * ---------------------------------------------------------------------------------------------
+ */
 
 static bool
 needs_numbering(line_sums_hash *sums)
@@ -187,70 +447,122 @@ needs_numbering(line_sums_hash *sums)
 
 	line_sums_start_iterate(sums, &iterator);
 	while ((sum = line_sums_iterate(sums, &iterator)) != NULL)
-		if (sum->numbered || sum->change->billing_no != 1)
+		if (sum->first_new_no != sum->last_new_no ||
+			(sum->first_new_no != 0 && sum->first_new_no != sum->change->billing_no))
 			return true;
 	return false;
 }
 
-/* Writes on each line the number of the billing that took it up, where it says another. */
+/* Writes on each new line the number of the billing that took it up, where it says another. */
 static void
 number_lines(Lines *lines, line_sums_hash *sums)
 {
-	rewind_transition_rows(&lines->inserted);
 	while (next_line(lines))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(lines->line_context);
-		LineKey		key = line_key(lines);
+		LineKey		key = line_key(lines, &lines->new);
 		LineSum    *sum = line_sums_lookup(sums, key);
 		Datum		keys[3] = {DateADTGetDatum(key.service_period),
-			PointerGetDatum(key.account_id), line_column(lines, LINE_UTILIZATION_ID)};
+			PointerGetDatum(key.account_id),
+			line_column(lines, &lines->new, LINE_UTILIZATION_ID)};
 		RowValues	values = {0};
 		TupleTableSlot *row;
 
 		set_column(&values, LINE_BILLING_NO, Int32GetDatum(sum->change->billing_no));
-		if (DatumGetInt32(line_column(lines, LINE_BILLING_NO)) != sum->change->billing_no &&
+		if (DatumGetInt32(line_column(lines, &lines->new, LINE_BILLING_NO)) !=
+			sum->change->billing_no &&
 			find_row(lines->books, LINES_OF_PERIOD, 3, keys, &row))
 			update_row(lines->books, UTILIZATION, copy_row(row), &values);
 		MemoryContextSwitchTo(caller);
 	}
 }
 
+/* Settles the accounts of which the statement changed lines. */
+static void
+settle_statement(Statement *statement, Books *books, const TriggerData *call)
+{
+	int			nchanges;
+	AccountChange *changes = changes_from_sums(statement->sums, &nchanges);
+	ListCell   *cell;
+
+	lock_accounts(books, changes, nchanges);
+	settle_accounts(books, changes, nchanges);
+	if (!needs_numbering(statement->sums))
+		return;
+	foreach(cell, statement->new_lines)
+	{
+		NewLines   *new_lines = lfirst(cell);
+		Lines		lines;
+
+		begin_lines(&lines, books, call, new_lines->old, new_lines->new);
+		number_lines(&lines, statement->sums);
+		end_lines(&lines);
+	}
+}
+
+/* Takes up what an operation changed. */
+static void
+take_operation(Statement *statement, Books *books, const TriggerData *call)
+{
+	MemoryContext caller;
+	Lines		lines;
+
+	begin_lines(&lines, books, call, call->tg_oldtable, call->tg_newtable);
+	sum_lines(statement, &lines);
+	end_lines(&lines);
+	if (call->tg_newtable == NULL)
+		return;
+
+	caller = MemoryContextSwitchTo(statement->context);
+	{
+		NewLines   *new_lines = palloc(sizeof(NewLines));
+
+		new_lines->old = call->tg_oldtable;
+		new_lines->new = call->tg_newtable;
+		statement->new_lines = lappend(statement->new_lines, new_lines);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+static bool
+is_empty(const TriggerData *call)
+{
+	return tuplestore_tuple_count(call->tg_newtable != NULL ? call->tg_newtable :
+								  call->tg_oldtable) == 0;
+}
+
 /*
- * apply_utilization() returns trigger: AFTER INSERT ON utilization, FOR EACH STATEMENT.
+ * apply_utilization() returns trigger: AFTER INSERT, UPDATE OR DELETE ON utilization, FOR EACH
+ * STATEMENT.
  *
- * Puts the inserted lines on the open billings of their accounts and periods and has those settled.
- * Raises foreign_key_violation for unknown member accounts, object_not_in_prerequisite_state for
- * closed periods, numeric_value_out_of_range for a sum of 10^15 or more, serialization_failure
- * above READ COMMITTED.
+ * Puts new lines on the open billings of their accounts and periods, takes what was changed or
+ * deleted off them, and has those settled when the last trigger of the statement is called (rules
+ * Settled and Restatement).  Raises foreign_key_violation for unknown member accounts,
+ * object_not_in_prerequisite_state for closed periods and for lines on an invoice, generated_always
+ * for changes of what triggers keep, numeric_value_out_of_range for a sum of 10^15 or more,
+ * serialization_failure above READ COMMITTED.
  */
 Datum
 apply_utilization(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, "utilization", TRIGGER_EVENT_INSERT);
-	Books	   *books;
-	Lines		lines;
-	line_sums_hash *sums;
+	TriggerEvent operation = trigger_operation(fcinfo);
+	TriggerData *call = trigger_call(fcinfo, "utilization", operation);
+	Statement  *statement = get_statement(operation);
+	bool		is_last;
 
-	if (tuplestore_tuple_count(call->tg_newtable) == 0)
-		return PointerGetDatum(NULL);
-
-	books = open_books(extension_schema(fcinfo));
-	lines.books = books;
-	lines.line_context = AllocSetContextCreate(CurrentMemoryContext, "creditmemo line",
-											   ALLOCSET_SMALL_SIZES);
-	begin_transition_rows(&lines.inserted, call, call->tg_newtable);
-	sums = sum_lines(&lines);
-	if (sums->members > 0)
+	statement->awaited &= ~(1 << operation);
+	is_last = statement->awaited == 0;
+	if (!is_empty(call) || (is_last && statement->sums != NULL))
 	{
-		int			nchanges;
-		AccountChange *changes = changes_from_sums(sums, &nchanges);
+		Books	   *books = open_books(extension_schema(fcinfo));
 
-		lock_accounts(books, changes, nchanges);
-		settle_accounts(books, changes, nchanges);
-		if (needs_numbering(sums))
-			number_lines(&lines, sums);
+		if (!is_empty(call))
+			take_operation(statement, books, call);
+		if (is_last && statement->sums->members > 0)
+			settle_statement(statement, books, call);
+		close_books(books);
 	}
-	end_transition_rows(&lines.inserted);
-	close_books(books);
+	if (is_last)
+		MemoryContextDelete(statement->context);
 	return PointerGetDatum(NULL);
 }

@@ -85,11 +85,17 @@ SELECT pg_temp.try($$SELECT issue_invoice('SI2', 'ACME', '2019-02-02', '2019-03-
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111234', 1, 'infinity')$$);
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on, expires_on) VALUES ('000011111234', 1, '2019-01-01', 'infinity')$$);
 SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, amount, redeemed_on, expires_on) VALUES ('000011111234', 1, '2019-01-31', '2019-01-30')$$);
-SELECT pg_temp.try($$UPDATE member_account SET closed_through = '2019-02-01';
-	INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-02-01', '000011111234', 'Amazon EC2', 1)$$);
-SELECT pg_temp.try($$UPDATE member_account SET closed_through = '2019-02-01'; SELECT issue_invoice('SI2', 'ACME', '2019-02-01', '2019-03-05')$$);
-SELECT pg_temp.try($$UPDATE member_account SET closed_through = '2019-02-01';
-	INSERT INTO credit_memo (account_id, amount, redeemed_on, expires_on) VALUES ('000011111234', 1, '2019-01-31', '2019-02-28')$$);
+SELECT pg_temp.try($$SELECT close_period('2018-12-01');
+	INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2018-12-01', '000011111234', 'Amazon EC2', 1)$$);
+SELECT pg_temp.try($$SELECT close_period('2018-12-01');
+	INSERT INTO credit_memo (account_id, amount, redeemed_on, expires_on) VALUES ('000011111234', 1, '2018-12-01', '2018-12-31')$$);
+SELECT pg_temp.try($$SELECT close_period('2019-02-01')$$);
+SELECT pg_temp.try($$SELECT close_period('2019-02-02')$$);
+SELECT pg_temp.try($$SELECT close_period(NULL)$$);
+SELECT pg_temp.try($$SELECT close_period('2018-12-01', '404')$$);
+SELECT pg_temp.try($$SELECT reopen_period('2018-12-01')$$);
+SELECT pg_temp.try($$SELECT reopen_period('2018-12-01', reason => ' ')$$);
+SELECT pg_temp.try($$UPDATE member_account SET closed_through = '2018-12-01'$$);
 
 -- repeated loads
 SELECT pg_temp.try($$INSERT INTO utilization (service_period, account_id, service, amount, source_id) VALUES ('2019-03-01', '000011111234', 'Amazon EC2', 1, 'a')$$);
@@ -111,6 +117,12 @@ SELECT pg_temp.try($$DELETE FROM billing$$);
 SELECT pg_temp.try($$UPDATE invoice SET due_date = '2030-01-01'$$);
 SELECT pg_temp.try($$DELETE FROM utilization$$);
 SELECT pg_temp.try($$UPDATE utilization SET amount = 1$$);
+SELECT pg_temp.try($$UPDATE utilization SET description = 'changed' WHERE service_period = '2019-01-01'$$);
+SELECT pg_temp.try($$UPDATE utilization SET billing_no = 2$$);
+SELECT pg_temp.try($$UPDATE utilization SET recorded_at = '2019-01-01'$$);
+SELECT pg_temp.try($$UPDATE utilization SET account_id = '404' WHERE service_period = '2019-02-01'$$);
+SELECT pg_temp.try($$UPDATE utilization SET amount = 1e15 - 1 WHERE service_period = '2019-02-01';
+	INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-02-01', '000011111234', 'Amazon EC2', 1)$$);
 SELECT pg_temp.try($$TRUNCATE utilization$$);
 
 -- invoices
@@ -125,7 +137,27 @@ SELECT pg_temp.try($$SELECT issue_invoice('SI2', 'NOBODY', '2019-02-01', '2019-0
 SELECT pg_temp.try($$SELECT issue_invoice(NULL, 'ACME', '2019-02-01', '2019-03-05')$$);
 SELECT pg_temp.try($$SELECT issue_invoice('', 'ACME', '2019-02-01', '2019-03-05')$$);
 SELECT pg_temp.try($$SELECT issue_invoice('SI2', 'ACME', '2019-02-01', 'infinity')$$);
+SELECT pg_temp.try($$SELECT void_invoice('SI404', 'wrong')$$);
+SELECT pg_temp.try($$SELECT void_invoice('SI1', NULL)$$);
+SELECT pg_temp.try($$SELECT void_invoice('SI1', '')$$);
+SELECT pg_temp.try($$SELECT void_invoice(NULL, 'wrong')$$);
+SELECT pg_temp.try($$SELECT void_invoice('SI1', 'wrong'); SELECT void_invoice('SI1', 'wrong again')$$);
+SELECT pg_temp.try($$SELECT void_invoice('SI1', 'wrong'); SELECT issue_invoice('SI1', 'ACME', '2019-01-01', '2019-03-05')$$);
 SELECT email_text('no such invoice') IS NULL;
+
+-- voids of memos
+SELECT pg_temp.try($$SELECT void_memo('404', 'wrong')$$);
+SELECT pg_temp.try($$SELECT void_memo('CM1', 'wrong', '404')$$);
+SELECT pg_temp.try($$SELECT void_memo('CM1', NULL)$$);
+SELECT pg_temp.try($$SELECT void_memo('CM1', ' ')$$);
+SELECT pg_temp.try($$SELECT void_memo(NULL, 'wrong')$$);
+SELECT pg_temp.try($$INSERT INTO po_assignment (account_id, po_number) VALUES ('000022220000', 'PO');
+	INSERT INTO credit_memo (account_id, memo_number, amount, redeemed_on) VALUES
+	('000011111234', 'A', 1, '2019-01-01'), ('000022220000', 'A', 1, '2019-01-01'); SELECT void_memo('A', 'wrong')$$);
+SELECT pg_temp.try($$INSERT INTO credit_memo (account_id, memo_number, amount, redeemed_on) VALUES ('000011111234', 'A', 1, '2019-01-01');
+	SELECT void_memo('A', 'wrong'); SELECT void_memo('A', 'wrong again')$$);
+
+-- documents
 SELECT pg_temp.try($$SELECT money_text(0.001, 'USD')$$);
 
 \pset tuples_only off

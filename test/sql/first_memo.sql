@@ -23,7 +23,8 @@ INSERT INTO utilization (service_period, account_id, service, amount) VALUES
 
 SELECT account_id, service_period, utilization, credit, due, prior_balance, balance_after, po_number
 FROM unbilled;
-SELECT * FROM issue_invoice('SI1001', 'ACME', '2019-01-01', '2019-02-05');
+SELECT invoice_number, customer_id, service_period, invoice_date, due_date, voided_at, void_reason
+FROM issue_invoice('SI1001', 'ACME', '2019-01-01', '2019-02-05');
 SELECT invoice_number, scope, total_utilization, credit_applied, balance_due FROM invoice_face;
 SELECT invoice_number, account_id, utilization, credit_applied, due, po_number, prior_balance,
 	balance_of_funds

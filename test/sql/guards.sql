@@ -52,13 +52,6 @@ INSERT INTO utilization (service_period, account_id, service, amount) VALUES
 	('2019-02-01', '000011111002', 'Amazon S3', 900000000000000), ('2019-02-01', '000011111002', 'Amazon S3', 900000000000000);
 SELECT utilization FROM unbilled WHERE account_id = '000011111002' AND service_period = '2019-02-01';
 
--- what is closed takes no credit of a new memo
-INSERT INTO utilization (service_period, account_id, service, amount) VALUES
-	('2019-01-01', '000011111003', 'Amazon EC2', 10), ('2019-02-01', '000011111003', 'Amazon EC2', 10);
-UPDATE member_account SET closed_through = '2019-01-01' WHERE account_id = '000011111003';
-INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111003', 100, '2019-01-05');
-SELECT service_period, credit FROM unbilled WHERE account_id = '000011111003' ORDER BY service_period;
-
 -- row triggers of users see what is written to billings, memos and the ledger
 CREATE TABLE public.audit (entry text);
 CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$

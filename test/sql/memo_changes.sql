@@ -55,10 +55,12 @@ UPDATE credit_memo SET expires_on = '2019-02-28';
 SELECT service_period, invoice_number, utilization, credit, due FROM billing ORDER BY service_period;
 
 -- an expiry that is not closed may not move into what is closed, nor out of it
-UPDATE member_account SET closed_through = '2018-12-01';
+SELECT invoice_number FROM issue_invoice('SI2', 'ACME', '2019-01-01', '2019-02-05');
+SELECT close_period('2018-12-01');
 UPDATE credit_memo SET expires_on = '2019-01-31';
-UPDATE member_account SET closed_through = '2019-01-01';
+SELECT close_period('2019-01-01');
 UPDATE credit_memo SET expires_on = '2019-06-30' WHERE memo_number = 'A';
-UPDATE member_account SET closed_through = NULL;
+SELECT reopen_period('2019-01-01', reason => 'the credit was prolonged');
+UPDATE credit_memo SET expires_on = '2019-06-30' WHERE memo_number = 'A';
 
 SELECT * FROM verify();

@@ -30,11 +30,22 @@ INSERT INTO utilization (service_period, account_id, service, amount)
 	SELECT '2019-02-01', account_id, 'Amazon S3', 7 FROM member_account;
 INSERT INTO provider_credit (account_id, payer_account_id, service_period, amount)
 	VALUES ('000000000001', '999999999999', '2019-01-01', -5);
+UPDATE utilization SET amount = 8 WHERE service_period = '2019-02-01' AND account_id < '000000000010';
+SELECT count(*) FROM issue_invoice('SI2', 'ACME', '2019-01-01', '2019-02-06', '{000000000003,000000000004}');
+SELECT count(*) FROM void_invoice('SI2', 'wrong');
+SELECT count(*) FROM void_invoice('SI1', 'wrong, too');
+SELECT count(*) FROM issue_invoice('SI3', 'ACME', '2019-01-01', '2019-02-07');
+INSERT INTO utilization (service_period, account_id, service, amount)
+	SELECT '2019-01-01', account_id, 'Amazon EC2', 3 FROM member_account WHERE account_id < '000000000010';
+INSERT INTO credit_memo (account_id, memo_number, amount, redeemed_on, expires_on)
+	VALUES ('000000000001', 'ends', 5, '2018-12-01', '2018-12-15');
+SELECT count(*) FROM void_memo('CM2', 'wrong');
+SELECT close_period('2018-12-01');
 END
 books_are_sound($original);
 
-my @tables = qw(customer payer_account member_account po_assignment credit_memo utilization invoice
-  billing memo_entry provider_credit);
+my @tables = split /\n/, psql($original,
+	"SELECT relname FROM pg_class WHERE relnamespace = 'creditmemo'::regnamespace AND relkind = 'r'");
 
 sub contents
 {
@@ -63,8 +74,12 @@ for my $format (sort keys %restores)
 INSERT INTO creditmemo.credit_memo (account_id, amount, redeemed_on) VALUES ('000000000001', 1, '2019-01-01');
 INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
 	VALUES ('2019-02-01', '000000000001', 'Amazon S3', 7);
+SELECT count(*) FROM creditmemo.void_invoice('SI3', 'wrong');
+UPDATE creditmemo.utilization SET amount = amount - 1 WHERE amount > 1;
+DELETE FROM creditmemo.utilization WHERE amount < 0;
+SELECT creditmemo.reopen_period('2018-12-01', reason => 'late');
 END
-	books_are_sound($restored, 'the books are sound after the next inserts');
+	books_are_sound($restored, 'the books are sound after the next statements');
 }
 
 done_testing();
