@@ -777,7 +777,7 @@ CREATE VIEW creditmemo.invoice_email AS
 SELECT i.invoice_number, c.email AS recipient,
 	'AWS utilization for ' || creditmemo.service_period_text(i.service_period)
 		|| ', invoice ' || i.invoice_number AS subject,
-	creditmemo.email_text(i.invoice_number) AS body_text
+	creditmemo.email_text(i.invoice_number) AS body_text, i.voided_at
 FROM creditmemo.invoice i
 JOIN creditmemo.customer c USING (customer_id);
 COMMENT ON VIEW creditmemo.invoice_email IS 'The e-mail that submits each invoice';
@@ -785,6 +785,7 @@ COMMENT ON COLUMN creditmemo.invoice_email.invoice_number IS 'The invoice';
 COMMENT ON COLUMN creditmemo.invoice_email.recipient IS 'The customer''s e-mail address; null if none is known';
 COMMENT ON COLUMN creditmemo.invoice_email.subject IS 'Subject line';
 COMMENT ON COLUMN creditmemo.invoice_email.body_text IS 'Plain text, amounts right-aligned in a fixed-width font';
+COMMENT ON COLUMN creditmemo.invoice_email.voided_at IS 'When the invoice was voided: nothing to send any more';
 
 -- ---------------------------------------------------------------------------------------------
 -- Verification

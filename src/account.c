@@ -16,9 +16,7 @@ changes_for_accounts(List *account_ids, LockTupleMode lock, int *nchanges)
 	ListCell   *cell;
 
 	list_sort(account_ids, compare_text_cells);
-	changes = MemoryContextAllocExtended(CurrentMemoryContext,
-										 Max(list_length(account_ids), 1) * sizeof(AccountChange),
-										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	changes = allocate_huge(Max(list_length(account_ids), 1) * sizeof(AccountChange));
 	*nchanges = 0;
 	foreach(cell, account_ids)
 		if (*nchanges == 0 ||

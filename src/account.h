@@ -50,6 +50,7 @@ typedef struct Period
 	int128		invoiced_creditable;
 	int128		invoiced_credit;
 	int32		last_billing_no;
+	text	   *last_invoice;	/* number of the last invoice; null: none */
 	Folding    *foldings;
 	int			nfoldings;
 	int32		open_no;		/* 0: no open billing */
@@ -125,7 +126,7 @@ extern DateADT get_end_date(Books *books, TupleTableSlot *row, int column);
 extern void read_memos(Account *account,
 					   bool (*may_change) (const Account *account, const Memo *memo));
 extern Memo *get_memo(const Account *account, int64 memo_id);
-extern int64 read_expired(Account *account, const Memo *memo);
+extern int64 read_expired(Books *books, text *account_id, int64 memo_id);
 extern int32 next_entry_no(Account *account, Memo *memo);
 extern Application *read_applications(Account *account, const Period *period,
 									  int *napplications);

@@ -105,9 +105,14 @@ take_settled_billing(Books *books, TupleTableSlot *row, Period *period)
 {
 	bool		not_folded;
 	Datum		folded_into = get_column(books, BILLING, row, BILLING_FOLDED_INTO, &not_folded);
+	bool		not_invoiced;
+	Datum		invoice_number = get_column(books, BILLING, row, BILLING_INVOICE_NUMBER,
+											&not_invoiced);
 
 	period->invoiced_creditable += get_cents(books, BILLING, row, BILLING_CREDITABLE);
 	period->invoiced_credit += get_cents(books, BILLING, row, BILLING_CREDIT);
+	if (!not_invoiced)
+		period->last_invoice = copy_text(invoice_number, CurrentMemoryContext);
 	if (!not_folded)
 		add_folding(period, period->last_billing_no, DatumGetInt32(folded_into), false);
 }
@@ -243,9 +248,9 @@ void
 reopen_billing(Account *account)
 {
 	const AccountChange *change = account->change;
-	Period	   *period = get_period(account, change->reopened_period);
+	Period	   *period = get_period(account, change->voided_period);
 	int32		folded_no = period->open_no;
-	TupleTableSlot *row = lock_billing(account, period, change->reopened_billing_no);
+	TupleTableSlot *row = lock_billing(account, period, change->voided_billing_no);
 	int64		creditable = get_cents(account->books, BILLING, row, BILLING_CREDITABLE);
 	int64		credit = get_cents(account->books, BILLING, row, BILLING_CREDIT);
 
@@ -258,7 +263,7 @@ reopen_billing(Account *account)
 	period->creditable = cents_from_sum((int128) period->creditable + creditable,
 										change->account_id, period->service_period);
 	period->credit += credit;
-	period->open_no = change->reopened_billing_no;
+	period->open_no = change->voided_billing_no;
 	period->open_row = copy_row(row);
 	period->was_invoiced = true;
 	period->lines_changed = true;

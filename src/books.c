@@ -21,6 +21,7 @@
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "parser/parse_relation.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -500,6 +501,7 @@ raise_serialization_failure(void)
 bool
 next_row(RowScan *rows)
 {
+	CHECK_FOR_INTERRUPTS();
 	if (!index_getnext_slot(rows->scan, rows->direction, rows->row))
 		return false;
 	if (IsolationUsesXactSnapshot() &&
@@ -766,8 +768,7 @@ insert_row(Books *books, BooksTable table, const RowValues *values)
 }
 
 /*
- * The row that update_row() hands to row triggers, so that ours on credit_memo can tell it from
- * somebody's UPDATE.  A trigger that updates in turn, by us or not, has another slot.
+ * The row that update_row() hands to row triggers, so that ours can tell it from somebody's UPDATE.  A trigger that updates in turn, by us or not, has another slot.
  */
 static TupleTableSlot *row_being_updated = NULL;
 

@@ -23,7 +23,8 @@ typedef struct Closing
 	Books	   *books;
 	DateADT		service_period;
 	text	   *payer_account_id;	/* null: all */
-	text	   *reason;			/* null: close */
+	bool		reopen;
+	text	   *reason;			/* of reopening */
 } Closing;
 
 /* Raises an error for arguments that cannot be, and for an unknown payer. */
@@ -49,7 +50,7 @@ begin_closing(FunctionCallInfo fcinfo, Closing *closing)
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("unknown payer account \"%s\"",
 						text_to_cstring(closing->payer_account_id)),
-				 errhint("Leave it out for the accounts of all payers.")));
+				 errhint("Look it up in creditmemo.payer_account.")));
 }
 
 static bool
@@ -70,7 +71,7 @@ is_concerned(const Closing *closing, const AccountChange *account)
 		closing->service_period <= account->closed_through;
 	TupleTableSlot *row;
 
-	return is_closed == (closing->reason != NULL) &&
+	return is_closed == closing->reopen &&
 		find_row(closing->books, ACCOUNT_BY_ID, 1, &key, &row) && is_of_payer(closing, row);
 }
 
@@ -168,8 +169,8 @@ write_closing(const Closing *closing, int naccounts)
 	if (closing->payer_account_id != NULL)
 		set_column(&values, CLOSING_PAYER_ACCOUNT_ID, PointerGetDatum(closing->payer_account_id));
 	set_column(&values, CLOSING_ACTION,
-			   PointerGetDatum(cstring_to_text(closing->reason != NULL ? "reopen" : "close")));
-	if (closing->reason != NULL)
+			   PointerGetDatum(cstring_to_text(closing->reopen ? "reopen" : "close")));
+	if (closing->reopen)
 		set_column(&values, CLOSING_REASON, PointerGetDatum(closing->reason));
 	set_column(&values, CLOSING_ACCOUNTS, Int64GetDatum(naccounts));
 	set_column(&values, CLOSING_RECORDED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
@@ -177,7 +178,7 @@ write_closing(const Closing *closing, int naccounts)
 }
 
 /*
- * Closes the accounts through the period, or, for a reason, through the one before; settling them
+ * Closes the accounts through the period, or reopens it: closes them through the one before; settling them
  * writes off what their memos have that ended, or restores it.  Returns how many there were.
  */
 static Datum
@@ -186,15 +187,15 @@ close_accounts(Closing *closing)
 	int			naccounts;
 	AccountChange *accounts = lock_accounts_to_close(closing, &naccounts);
 
-	if (closing->reason == NULL)
+	if (!closing->reopen)
 		refuse_unbilled_accounts(closing, accounts, naccounts);
 	for (int i = 0; i < naccounts; i++)
 	{
 		accounts[i].is_closed = true;
 		/* what became void while the period was closed is given back when it is open again */
-		accounts[i].terms_changed = accounts[i].is_reopened = closing->reason != NULL;
-		accounts[i].closed_through = closing->reason == NULL ? closing->service_period :
-			month_of(closing->service_period - 1);
+		accounts[i].terms_changed = accounts[i].opens_periods = closing->reopen;
+		accounts[i].closed_through = closing->reopen ?
+			month_of(closing->service_period - 1) : closing->service_period;
 	}
 	settle_accounts(closing->books, accounts, naccounts);
 	for (int i = 0; i < naccounts; i++)
@@ -236,6 +237,7 @@ reopen_period(PG_FUNCTION_ARGS)
 	Closing		closing = {0};
 
 	PreventCommandIfReadOnly("reopen_period()");
+	closing.reopen = true;
 	closing.reason = get_reason(fcinfo, 2);
 	begin_closing(fcinfo, &closing);
 	PG_RETURN_DATUM(close_accounts(&closing));

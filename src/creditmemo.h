@@ -31,6 +31,7 @@ extern char *date_text(DateADT date);
 extern char *long_date_text(DateADT date);
 
 /* text.c */
+extern void *allocate_huge(Size size);
 extern int	compare_text(const text *a, const text *b);
 extern text *copy_text(Datum value, MemoryContext context);
 extern int	compare_text_cells(const ListCell *a, const ListCell *b);

@@ -121,21 +121,26 @@ is_account_of_customer(Books *books, text *account_id, const text *customer_id)
 }
 
 /*
- * Locks the accounts FOR UPDATE, in order.  Raises an error for unknown accounts and for accounts
- * of another customer.
+ * Locks the accounts FOR UPDATE, in order.  Raises an error for unknown accounts and for accounts of
+ * another customer, if the caller named them; one that moved while we waited is left out.
  */
 static AccountChange *
-lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, int *naccounts)
+lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, bool named,
+					  int *naccounts)
 {
-	AccountChange *accounts = changes_for_accounts(account_ids, LockTupleExclusive, naccounts);
+	int			nlocked;
+	AccountChange *accounts = changes_for_accounts(account_ids, LockTupleExclusive, &nlocked);
 	List	   *others = NIL;
 
-	lock_accounts(books, accounts, *naccounts);
+	lock_accounts(books, accounts, nlocked);
 
-	for (int i = 0; i < *naccounts; i++)
-		if (!is_account_of_customer(books, accounts[i].account_id, invoice->customer_id))
+	*naccounts = 0;
+	for (int i = 0; i < nlocked; i++)
+		if (is_account_of_customer(books, accounts[i].account_id, invoice->customer_id))
+			accounts[(*naccounts)++] = accounts[i];
+		else
 			others = lappend(others, accounts[i].account_id);
-	if (others != NIL)
+	if (named && others != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an invoice of customer \"%s\" cannot bill another customer's account",
@@ -303,7 +308,8 @@ issue_invoice(PG_FUNCTION_ARGS)
 	accounts = lock_accounts_to_bill(books, &invoice,
 									 accounts_to_bill(books, &invoice,
 													  PG_ARGISNULL(4) ? NULL :
-													  PG_GETARG_ARRAYTYPE_P(4)), &naccounts);
+													  PG_GETARG_ARRAYTYPE_P(4)),
+									 !PG_ARGISNULL(4), &naccounts);
 	for (int i = 0; i < naccounts; i++)
 		nbillings += invoice_account(books, &invoice, &accounts[i]);
 	if (nbillings == 0)

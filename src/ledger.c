@@ -127,11 +127,9 @@ get_memo(const Account *account, int64 memo_id)
 
 /* What of the memo has expired and has not been restored. */
 int64
-read_expired(Account *account, const Memo *memo)
+read_expired(Books *books, text *account_id, int64 memo_id)
 {
-	Books	   *books = account->books;
-	Datum		keys[2] = {PointerGetDatum(account->change->account_id),
-		Int64GetDatum(memo->memo_id)};
+	Datum		keys[2] = {PointerGetDatum(account_id), Int64GetDatum(memo_id)};
 	text	   *expire = cstring_to_text("expire");
 	text	   *restore = cstring_to_text("restore");
 	int64		expired = 0;
@@ -278,7 +276,7 @@ write_memos(Account *account)
 		if (!memo->changed)
 			continue;
 		set_cents(&values, MEMO_BALANCE, memo->balance);
-		if (memo->memo_id == change->voided_memo)
+		if (change->void_reason != NULL && memo->memo_id == change->voided_memo)
 		{
 			set_column(&values, MEMO_VOIDED_AT, TimestampTzGetDatum(account->recorded_at));
 			set_column(&values, MEMO_VOID_REASON, PointerGetDatum(change->void_reason));

@@ -5,7 +5,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -73,7 +72,7 @@ prove_member_accounts(PG_FUNCTION_ARGS)
  */
 
 static bool
-has_billing(Books *books, text *account_id, bool to_bill)
+has_unbilled_lines(Books *books, text *account_id)
 {
 	Datum		key = PointerGetDatum(account_id);
 	bool		found = false;
@@ -81,14 +80,14 @@ has_billing(Books *books, text *account_id, bool to_bill)
 
 	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
 	while (!found && next_row(&rows))
-		found = !to_bill ||
-			(is_open_billing(books, rows.row) && has_something_to_bill(books, rows.row));
+		found = is_open_billing(books, rows.row) && has_something_to_bill(books, rows.row);
 	end_rows(&rows);
 	return found;
 }
 
+/* Whether a memo of the account has a balance, or would have one again if a period were reopened. */
 static bool
-has_memo(Books *books, text *account_id, bool with_balance)
+has_credit(Books *books, text *account_id)
 {
 	Datum		key = PointerGetDatum(account_id);
 	bool		found = false;
@@ -96,26 +95,45 @@ has_memo(Books *books, text *account_id, bool with_balance)
 
 	begin_rows(&rows, books, MEMOS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
 	while (!found && next_row(&rows))
-		found = !with_balance || get_cents(books, CREDIT_MEMO, rows.row, MEMO_BALANCE) > 0;
+	{
+		bool		not_void;
+
+		(void) get_column(books, CREDIT_MEMO, rows.row, MEMO_VOIDED_AT, &not_void);
+		found = not_void &&
+			(get_cents(books, CREDIT_MEMO, rows.row, MEMO_BALANCE) > 0 ||
+			 read_expired(books, account_id,
+						  DatumGetInt64(get_required_column(books, CREDIT_MEMO, rows.row,
+															MEMO_ID))) > 0);
+	}
 	end_rows(&rows);
 	return found;
 }
 
-/* Raises an error if something of the account is open that belongs to its present customer. */
+static bool
+has_books(Books *books, text *account_id)
+{
+	Datum		key = PointerGetDatum(account_id);
+	TupleTableSlot *row;
+
+	return find_row(books, BILLINGS_OF_ACCOUNT, 1, &key, &row) ||
+		find_row(books, MEMOS_OF_ACCOUNT, 1, &key, &row);
+}
+
+/* Raises an error if something of the account is open that belongs where it is now. */
 static void
 refuse_open_account(Books *books, text *account_id)
 {
-	bool		unbilled = has_billing(books, account_id, true);
+	bool		unbilled = has_unbilled_lines(books, account_id);
 
-	if (unbilled || has_memo(books, account_id, true))
+	if (unbilled || has_credit(books, account_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("member account \"%s\" cannot be moved while something of it is open",
 						text_to_cstring(account_id)),
 				 errdetail(unbilled ? "It has utilization that is not invoiced." :
-						   "It has a credit memo with a balance."),
+						   "It has a credit memo with a balance, or one that expired and would come back with its month."),
 				 errhint(unbilled ? "Issue the invoice first." :
-						 "Void the credit memo first, or register another account for the new customer.")));
+						 "Void the credit memo first.")));
 }
 
 /* The currency of a customer; null if there is no such customer. */
@@ -139,8 +157,7 @@ refuse_other_currency(Books *books, text *account_id, text *old_customer_id,
 	text	   *new_currency = currency_of(books, new_customer_id);
 
 	if (old_currency != NULL && new_currency != NULL &&
-		compare_text(old_currency, new_currency) != 0 &&
-		(has_billing(books, account_id, false) || has_memo(books, account_id, false)))
+		compare_text(old_currency, new_currency) != 0 && has_books(books, account_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("member account \"%s\" has books in %s, the customer \"%s\" is billed in %s",
@@ -149,38 +166,12 @@ refuse_other_currency(Books *books, text *account_id, text *old_customer_id,
 				 errhint("Move it to a customer of the same currency.")));
 }
 
-static text *
-account_column(Books *books, TriggerData *call, HeapTuple tuple, int column, bool *isnull)
-{
-	Datum		value = heap_getattr(tuple, column_number(books, MEMBER_ACCOUNT, column),
-									 RelationGetDescr(call->tg_relation), isnull);
-
-	return *isnull ? NULL : DatumGetTextPP(value);
-}
-
-/* Raises generated_always if closed_through is changed by hand: credit that ends then would stay. */
-static void
-require_same_closed_through(Books *books, TriggerData *call)
-{
-	AttrNumber	attno = column_number(books, MEMBER_ACCOUNT, ACCOUNT_CLOSED_THROUGH);
-	TupleDesc	tupdesc = RelationGetDescr(call->tg_relation);
-	bool		old_isnull;
-	bool		new_isnull;
-	Datum		old_value = heap_getattr(call->tg_trigtuple, attno, tupdesc, &old_isnull);
-	Datum		new_value = heap_getattr(call->tg_newtuple, attno, tupdesc, &new_isnull);
-
-	if (old_isnull != new_isnull || (!old_isnull && old_value != new_value))
-		ereport(ERROR,
-				(errcode(ERRCODE_GENERATED_ALWAYS),
-				 errmsg("column \"closed_through\" of a member account is kept by close_period()"),
-				 errhint("Call close_period() or reopen_period().")));
-}
-
 /*
  * move_member_account() returns trigger: BEFORE UPDATE ON member_account, FOR EACH ROW whose
  * customer, payer or closed_through changes.
  *
- * Raises generated_always for closed_through, object_not_in_prerequisite_state while something of
+ * Raises generated_always for closed_through, which close_period() keeps: by hand, credit that ends
+ * with the period would stay; object_not_in_prerequisite_state while something of
  * the account is open or where the new customer has another currency, lock_not_available where
  * another transaction is at work on the account: the UPDATE has locked it already, but not against
  * new charges, and to wait for those now could be a deadlock.
@@ -191,8 +182,8 @@ move_member_account(PG_FUNCTION_ARGS)
 	TriggerData *call = trigger_call(fcinfo, "member_account", TRIGGER_EVENT_UPDATE |
 									 TRIGGER_EVENT_ROW | TRIGGER_EVENT_BEFORE);
 	AccountChange change = {.lock = LockTupleExclusive,.lock_policy = LockWaitError};
-	text	   *old_customer_id;
-	text	   *new_customer_id;
+	Datum		old_customer_id;
+	Datum		new_customer_id;
 	Books	   *books;
 	bool		isnull;
 
@@ -200,14 +191,22 @@ move_member_account(PG_FUNCTION_ARGS)
 		return PointerGetDatum(call->tg_newtuple);
 
 	books = open_books(extension_schema(fcinfo));
-	require_same_closed_through(books, call);
-	change.account_id = account_column(books, call, call->tg_trigtuple, ACCOUNT_ID, &isnull);
+	if (!is_same_column(call, column_number(books, MEMBER_ACCOUNT, ACCOUNT_CLOSED_THROUGH)))
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("column \"closed_through\" of a member account is kept by close_period()"),
+				 errhint("Call close_period() or reopen_period().")));
+	change.account_id = DatumGetTextPP(tuple_column(books, MEMBER_ACCOUNT, call,
+													call->tg_trigtuple, ACCOUNT_ID, &isnull));
 	lock_accounts(books, &change, 1);
 	refuse_open_account(books, change.account_id);
-	old_customer_id = account_column(books, call, call->tg_trigtuple, ACCOUNT_CUSTOMER_ID, &isnull);
-	new_customer_id = account_column(books, call, call->tg_newtuple, ACCOUNT_CUSTOMER_ID, &isnull);
+	old_customer_id = tuple_column(books, MEMBER_ACCOUNT, call, call->tg_trigtuple,
+								   ACCOUNT_CUSTOMER_ID, &isnull);
+	new_customer_id = tuple_column(books, MEMBER_ACCOUNT, call, call->tg_newtuple,
+								   ACCOUNT_CUSTOMER_ID, &isnull);
 	if (!isnull)
-		refuse_other_currency(books, change.account_id, old_customer_id, new_customer_id);
+		refuse_other_currency(books, change.account_id, DatumGetTextPP(old_customer_id),
+							  DatumGetTextPP(new_customer_id));
 	close_books(books);
 	return PointerGetDatum(call->tg_newtuple);
 }

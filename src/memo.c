@@ -6,11 +6,11 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/typcache.h"
 
 #include "account.h"
 #include "trigger.h"
@@ -20,15 +20,7 @@ SQL_FUNCTION(issue_credit_memo);
 SQL_FUNCTION(keep_credit_memo);
 SQL_FUNCTION(resettle_credit_memo);
 
-/* A column of a row that a trigger was given as tuple. */
-static Datum
-tuple_column(Books *books, TriggerData *call, HeapTuple tuple, int column, bool *isnull)
-{
-	return heap_getattr(tuple, column_number(books, CREDIT_MEMO, column),
-						RelationGetDescr(call->tg_relation), isnull);
-}
-
-/* Columns of such a row, to be replaced. */
+/* Columns of a row, to be replaced before it is written. */
 typedef struct Replacements
 {
 	int			n;
@@ -61,8 +53,8 @@ replace_periods(Replacements *replacements, Books *books, TriggerData *call, Hea
 {
 	bool		not_redeemed;
 	bool		never_expires;
-	Datum		redeemed_on = tuple_column(books, call, tuple, MEMO_REDEEMED_ON, &not_redeemed);
-	Datum		expires_on = tuple_column(books, call, tuple, MEMO_EXPIRES_ON, &never_expires);
+	Datum		redeemed_on = tuple_column(books, CREDIT_MEMO, call, tuple, MEMO_REDEEMED_ON, &not_redeemed);
+	Datum		expires_on = tuple_column(books, CREDIT_MEMO, call, tuple, MEMO_EXPIRES_ON, &never_expires);
 
 	if (!not_redeemed && DATE_NOT_FINITE(DatumGetDateADT(redeemed_on)))
 		ereport(ERROR,
@@ -100,7 +92,7 @@ static void
 replace_amounts(Replacements *replacements, Books *books, TriggerData *call, HeapTuple tuple)
 {
 	bool		isnull;
-	Datum		amount = tuple_column(books, call, tuple, MEMO_AMOUNT, &isnull);
+	Datum		amount = tuple_column(books, CREDIT_MEMO, call, tuple, MEMO_AMOUNT, &isnull);
 	int64		cents = isnull ? 0 : cents_from_numeric(DatumGetNumeric(amount));
 
 	if (!isnull && cents <= 0)
@@ -149,7 +141,7 @@ stamp_credit_memo(PG_FUNCTION_ARGS)
 	Books	   *books = open_books(extension_schema(fcinfo));
 	HeapTuple	tuple = call->tg_trigtuple;
 	bool		isnull;
-	Datum		value = tuple_column(books, call, tuple, MEMO_RECORDED_AT, &isnull);
+	Datum		value = tuple_column(books, CREDIT_MEMO, call, tuple, MEMO_RECORDED_AT, &isnull);
 
 	if (!isnull && is_live(value))
 	{
@@ -159,16 +151,16 @@ stamp_credit_memo(PG_FUNCTION_ARGS)
 		replace_amounts(&replacements, books, call, tuple);
 		replace_periods(&replacements, books, call, tuple);
 
-		(void) tuple_column(books, call, tuple, MEMO_NUMBER, &isnull);
+		(void) tuple_column(books, CREDIT_MEMO, call, tuple, MEMO_NUMBER, &isnull);
 		if (isnull)
 		{
-			value = tuple_column(books, call, tuple, MEMO_ID, &isnull);
+			value = tuple_column(books, CREDIT_MEMO, call, tuple, MEMO_ID, &isnull);
 			replace_column(&replacements, books, MEMO_NUMBER,
 						   CStringGetTextDatum(psprintf("CM" INT64_FORMAT, DatumGetInt64(value))),
 						   isnull);
 		}
 
-		value = tuple_column(books, call, tuple, MEMO_ACCOUNT_ID, &isnull);
+		value = tuple_column(books, CREDIT_MEMO, call, tuple, MEMO_ACCOUNT_ID, &isnull);
 		if (!isnull)
 		{
 			text	   *po_number = po_in_force(books, DatumGetTextPP(value));
@@ -216,8 +208,8 @@ compare_statement_memos(const void *a, const void *b)
 static AccountChange *
 changes_from_memos(StatementMemo *memos, int nmemos, bool issued, int *nchanges)
 {
-	AccountChange *changes = palloc0(nmemos * sizeof(AccountChange));
-	int64	   *memo_ids = palloc(nmemos * sizeof(int64));
+	AccountChange *changes = allocate_huge(nmemos * sizeof(AccountChange));
+	int64	   *memo_ids = allocate_huge(nmemos * sizeof(int64));
 
 	qsort(memos, nmemos, sizeof(StatementMemo), compare_statement_memos);
 	*nchanges = 0;
@@ -271,11 +263,42 @@ take_statement_memo(Books *books, TupleTableSlot *row, StatementMemo *memo)
 }
 
 /*
+ * The statement that updated rows of credit_memo last.  INSERT ... ON CONFLICT DO UPDATE has them locked
+ * when it comes to the accounts of the rows that it inserted.
+ */
+static TimestampTz updating_transaction = 0;
+static CommandId updating_command = InvalidCommandId;
+
+static void
+note_updating_statement(void)
+{
+	updating_transaction = GetCurrentTransactionStartTimestamp();
+	updating_command = statement_command();
+}
+
+static bool
+is_updating_statement(void)
+{
+	return updating_transaction == GetCurrentTransactionStartTimestamp() &&
+		updating_command == statement_command();
+}
+
+/* Makes the changes fail at once where another transaction is at work on the account. */
+static void
+do_not_wait(AccountChange *changes, int nchanges)
+{
+	for (int i = 0; i < nchanges; i++)
+		changes[i].lock_policy = LockWaitError;
+}
+
+/*
  * issue_credit_memo() returns trigger: AFTER INSERT ON credit_memo, FOR EACH STATEMENT.
  *
  * Enters the new memos in the ledger and pays the accounts' open billings from them.  Raises
  * foreign_key_violation for unknown member accounts, object_not_in_prerequisite_state for accounts
- * without PO and memos that end in a closed period, serialization_failure above READ COMMITTED.
+ * without PO and memos that end in a closed period, lock_not_available where the statement also
+ * updated memos and another transaction is at work on the account, serialization_failure above READ
+ * COMMITTED.
  */
 Datum
 issue_credit_memo(PG_FUNCTION_ARGS)
@@ -291,7 +314,7 @@ issue_credit_memo(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 
 	books = open_books(extension_schema(fcinfo));
-	memos = MemoryContextAllocHuge(CurrentMemoryContext, max * sizeof(StatementMemo));
+	memos = allocate_huge(max * sizeof(StatementMemo));
 	begin_transition_rows(&inserted, call, call->tg_newtable);
 	while (next_transition_row(&inserted))
 		if (is_live(get_required_column(books, CREDIT_MEMO, inserted.row, MEMO_RECORDED_AT)))
@@ -303,6 +326,8 @@ issue_credit_memo(PG_FUNCTION_ARGS)
 		int			nchanges;
 		AccountChange *changes = changes_from_memos(memos, n, true, &nchanges);
 
+		if (is_updating_statement())
+			do_not_wait(changes, nchanges);
 		lock_accounts(books, changes, nchanges);
 		require_po(memos, n);
 		settle_accounts(books, changes, nchanges);
@@ -321,24 +346,6 @@ may_be_changed(int column)
 {
 	return column == MEMO_NOTE || column == MEMO_PRIORITY || column == MEMO_EXPIRES_ON ||
 		column == MEMO_PROVIDER_CREDIT_ID;
-}
-
-static bool
-is_same(TupleDesc tupdesc, AttrNumber attno, HeapTuple a, HeapTuple b)
-{
-	Form_pg_attribute attribute = TupleDescAttr(tupdesc, attno - 1);
-	TypeCacheEntry *type;
-	Datum		x,
-				y;
-	bool		x_isnull,
-				y_isnull;
-
-	x = heap_getattr(a, attno, tupdesc, &x_isnull);
-	y = heap_getattr(b, attno, tupdesc, &y_isnull);
-	if (x_isnull || y_isnull)
-		return x_isnull == y_isnull;
-	type = lookup_type_cache(attribute->atttypid, TYPECACHE_EQ_OPR_FINFO);
-	return DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo, attribute->attcollation, x, y));
 }
 
 /*
@@ -365,7 +372,7 @@ keep_credit_memo(PG_FUNCTION_ARGS)
 	{
 		AttrNumber	attno = column_number(books, CREDIT_MEMO, column);
 
-		if (may_be_changed(column) || is_same(tupdesc, attno, call->tg_trigtuple, tuple))
+		if (may_be_changed(column) || is_same_column(call, attno))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_GENERATED_ALWAYS),
@@ -402,8 +409,9 @@ resettle_credit_memo(PG_FUNCTION_ARGS)
 	if (max == 0)
 		return PointerGetDatum(NULL);
 
+	note_updating_statement();
 	books = open_books(extension_schema(fcinfo));
-	memos = MemoryContextAllocHuge(CurrentMemoryContext, max * sizeof(StatementMemo));
+	memos = allocate_huge(max * sizeof(StatementMemo));
 	begin_transition_rows(&before, call, call->tg_oldtable);
 	begin_transition_rows(&after, call, call->tg_newtable);
 	/* both tables have the rows in the order in which they were updated */
@@ -426,8 +434,7 @@ resettle_credit_memo(PG_FUNCTION_ARGS)
 		AccountChange *changes = changes_from_memos(memos, n, false, &nchanges);
 
 		/* we hold the memos already: to wait for their accounts would be the wrong way round */
-		for (int i = 0; i < nchanges; i++)
-			changes[i].lock_policy = LockWaitError;
+		do_not_wait(changes, nchanges);
 		lock_accounts(books, changes, nchanges);
 		for (int i = 0, memo = 0; memo < n; memo++)
 		{

@@ -26,7 +26,10 @@ split_date(DateADT date, int *year, int *month, int *day)
 	j2date(date + POSTGRES_EPOCH_JDATE, year, month, day);
 }
 
-/* The service period that a finite date falls into. */
+/*
+ * The service period that a finite date falls into.  Raises datetime_value_out_of_range for days of
+ * the month in which dates begin.
+ */
 DateADT
 month_of(DateADT date)
 {
@@ -35,6 +38,11 @@ month_of(DateADT date)
 				day;
 
 	split_date(date, &year, &month, &day);
+	if (!IS_VALID_DATE(date - (day - 1)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("service period out of range"),
+				 errhint("Check the year.")));
 	return date - (day - 1);
 }
 

@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -236,7 +237,7 @@ restore_memos(Account *account)
 
 		if (memo->is_void || memo->last_period == DATEVAL_NOEND || has_ended(account, memo))
 			continue;
-		expired = read_expired(account, memo);
+		expired = read_expired(account->books, account->change->account_id, memo->memo_id);
 		if (expired > 0)
 			post_entry(account, memo, "restore", expired, NULL, NULL, 0);
 	}
@@ -375,22 +376,19 @@ refuse_change_of_line(Account *account, DateADT service_period, int32 billing_no
 	Datum		keys[3] = {PointerGetDatum(account->change->account_id),
 		DateADTGetDatum(service_period), Int32GetDatum(billing_no)};
 	TupleTableSlot *row;
-	Datum		invoice_number;
-	bool		not_invoiced;
+	Datum		invoice_number = (Datum) 0;
+	bool		not_invoiced = true;
 
-	if (!find_row(account->books, BILLINGS_OF_ACCOUNT, 3, keys, &row))
+	if (find_row(account->books, BILLINGS_OF_ACCOUNT, 3, keys, &row))
+		invoice_number = get_column(account->books, BILLING, row, BILLING_INVOICE_NUMBER,
+									&not_invoiced);
+	if (not_invoiced)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a line of member account \"%s\" for %s cannot be changed before it is on a billing",
 						text_to_cstring(account->change->account_id),
 						service_period_text(service_period)),
-				 errhint("Change it in a statement after the one that inserts it.")));
-	invoice_number = get_column(account->books, BILLING, row, BILLING_INVOICE_NUMBER,
-								&not_invoiced);
-	if (not_invoiced)
-		elog(ERROR, "lines of member account \"%s\" for %s are on billing %d, which is not open",
-			 text_to_cstring(account->change->account_id), service_period_text(service_period),
-			 billing_no);
+				 errhint("Change it in a statement after the one that inserts or moves it.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("utilization of member account \"%s\" for %s is on invoice \"%s\"",
@@ -410,6 +408,33 @@ require_open_lines(Account *account, const PeriodChange *delta)
 		refuse_change_of_line(account, delta->service_period, delta->first_billing_no);
 	if (delta->last_billing_no != 0 && delta->last_billing_no != open_no)
 		refuse_change_of_line(account, delta->service_period, delta->last_billing_no);
+}
+
+/*
+ * Raises an error if the period is invoiced to another customer than the account has now: whatever a
+ * refund gave back there would pay for this one.
+ */
+static void
+refuse_other_customers_period(Account *account, const Period *period)
+{
+	Datum		key = PointerGetDatum(period->last_invoice);
+	TupleTableSlot *row;
+	text	   *customer_id;
+
+	if (period->last_invoice == NULL ||
+		!find_row(account->books, INVOICE_BY_NUMBER, 1, &key, &row))
+		return;
+	customer_id = DatumGetTextPP(get_required_column(account->books, INVOICE, row,
+													 INVOICE_CUSTOMER_ID));
+	if (!is_account_of_customer(account->books, account->change->account_id, customer_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("service period %s of member account \"%s\" is invoiced to another customer",
+						service_period_text(period->service_period),
+						text_to_cstring(account->change->account_id)),
+				 errdetail("Invoice \"%s\" is customer \"%s\"'s; the account has moved since.",
+						   text_to_cstring(period->last_invoice), text_to_cstring(customer_id)),
+				 errhint("Put the lines into a service period after the move.")));
 }
 
 /* Adds what the statement changed to the open billings. */
@@ -458,11 +483,13 @@ settle_account(Books *books, AccountChange *change)
 		if (!exclusive)
 			read_billings(&account, &change->periods[i].service_period);
 		require_open_lines(&account, &change->periods[i]);
+		refuse_other_customers_period(&account,
+									  get_period(&account, change->periods[i].service_period));
 		open_billing(&account, change->periods[i].service_period);
 	}
 	lock_billings(&account);
 	add_changes(&account);
-	if (change->reopened_billing_no != 0)
+	if (change->voided_billing_no != 0)
 		reopen_billing(&account);
 
 	for (int i = 0; i < account.nperiods; i++)
@@ -473,9 +500,9 @@ settle_account(Books *books, AccountChange *change)
 	account.recorded_at = GetCurrentTimestamp();
 
 	issue_memos(&account);
-	if (change->voided_memo != 0)
+	if (change->void_reason != NULL)
 		mark_void(get_memo(&account, change->voided_memo));
-	if (change->is_reopened)
+	if (change->opens_periods)
 		restore_memos(&account);
 	for (int i = 0; i < account.nperiods && exclusive; i++)
 		if (is_open(&account, &account.periods[i]) &&
@@ -508,6 +535,7 @@ settle_accounts(Books *books, AccountChange *changes, int nchanges)
 
 	for (int i = 0; i < nchanges; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		settle_account(books, &changes[i]);
 		MemoryContextReset(account_context);
 	}

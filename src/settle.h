@@ -33,13 +33,13 @@ typedef struct AccountChange
 	PeriodChange *periods;		/* oldest first */
 	int			nissued;
 	int64	   *issued;			/* ids of new memos, ascending */
-	int64		voided_memo;	/* id of a memo to void; 0: none */
-	text	   *void_reason;
-	DateADT		reopened_period;	/* of a billing to take off its invoice, with its number */
-	int32		reopened_billing_no;	/* 0: none */
+	text	   *void_reason;	/* of a memo to void; null: none */
+	int64		voided_memo;	/* its id */
+	int32		voided_billing_no;	/* a billing to take off its invoice; 0: none */
+	DateADT		voided_period;	/* its service period */
 	bool		is_closed;		/* set by lock_accounts(), with closed_through */
 	DateADT		closed_through;
-	bool		is_reopened;	/* closed_through is earlier than it was */
+	bool		opens_periods;	/* closed_through is earlier than it was */
 } AccountChange;
 
 extern AccountChange *changes_for_accounts(List *account_ids, LockTupleMode lock,

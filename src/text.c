@@ -11,6 +11,14 @@
 
 #define MAX_NAMED_ACCOUNTS 10
 
+/* Zeroed memory in the current context, of any size: statements may have millions of accounts. */
+void *
+allocate_huge(Size size)
+{
+	return MemoryContextAllocExtended(CurrentMemoryContext, size,
+									  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+}
+
 /* Less than, equal to or greater than 0, in the order of COLLATE "C". */
 int
 compare_text(const text *a, const text *b)

@@ -1,17 +1,20 @@
 /*
  * trigger.c
- *		What trigger functions share: the check of how they are called, and transition tables; and
- *		the trigger that refuses.
+ *		What trigger functions share: the check of how they are called, rows and transition tables;
+ *		and the trigger that refuses.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
-#include "books.h"
 #include "trigger.h"
 
 SQL_FUNCTION(refuse_change);
@@ -67,6 +70,16 @@ trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
 }
 
 /*
+ * The command that the statement runs as: within a transaction each that writes has its own.  It is
+ * the same for all triggers of a statement, whatever ran between them.
+ */
+CommandId
+statement_command(void)
+{
+	return ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : InvalidCommandId;
+}
+
+/*
  * Whether an inserted row is live, that is, recorded by this transaction.  An older one is being
  * restored or copied, and its effects with it (rule Live or restored).
  */
@@ -74,6 +87,34 @@ bool
 is_live(Datum recorded_at)
 {
 	return DatumGetTimestampTz(recorded_at) == GetCurrentTransactionStartTimestamp();
+}
+
+/* A column of a row that a row trigger was given. */
+Datum
+tuple_column(Books *books, BooksTable table, const TriggerData *call, HeapTuple tuple, int column,
+			 bool *isnull)
+{
+	return heap_getattr(tuple, column_number(books, table, column),
+						RelationGetDescr(call->tg_relation), isnull);
+}
+
+/* Whether an UPDATE that a row trigger was called for leaves the column as it was. */
+bool
+is_same_column(const TriggerData *call, AttrNumber attno)
+{
+	TupleDesc	tupdesc = RelationGetDescr(call->tg_relation);
+	Form_pg_attribute attribute = TupleDescAttr(tupdesc, attno - 1);
+	bool		old_isnull;
+	bool		new_isnull;
+	Datum		old_value = heap_getattr(call->tg_trigtuple, attno, tupdesc, &old_isnull);
+	Datum		new_value = heap_getattr(call->tg_newtuple, attno, tupdesc, &new_isnull);
+	TypeCacheEntry *type;
+
+	if (old_isnull || new_isnull)
+		return old_isnull == new_isnull;
+	type = lookup_type_cache(attribute->atttypid, TYPECACHE_EQ_OPR_FINFO);
+	return DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo, attribute->attcollation,
+										  old_value, new_value));
 }
 
 /* Begins to read a transition table of the call.  Others may read it too: each at its own place. */
@@ -84,23 +125,17 @@ begin_transition_rows(TransitionRows *rows, const TriggerData *call, Tuplestores
 	rows->row = MakeSingleTupleTableSlot(RelationGetDescr(call->tg_relation),
 										 &TTSOpsMinimalTuple);
 	rows->read_pointer = tuplestore_alloc_read_pointer(store, EXEC_FLAG_REWIND);
-	rewind_transition_rows(rows);
+	tuplestore_select_read_pointer(store, rows->read_pointer);
+	tuplestore_rescan(store);
 }
 
 /* Steps to the next row; false when there is none. */
 bool
 next_transition_row(TransitionRows *rows)
 {
+	CHECK_FOR_INTERRUPTS();
 	tuplestore_select_read_pointer(rows->store, rows->read_pointer);
 	return tuplestore_gettupleslot(rows->store, true, false, rows->row);
-}
-
-/* Goes back to before the first row. */
-void
-rewind_transition_rows(TransitionRows *rows)
-{
-	tuplestore_select_read_pointer(rows->store, rows->read_pointer);
-	tuplestore_rescan(rows->store);
 }
 
 void

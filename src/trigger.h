@@ -1,6 +1,6 @@
 /*
  * trigger.h
- *		What trigger functions share: the check of how they are called, and transition tables.
+ *		What trigger functions share: the check of how they are called, rows and transition tables.
  */
 #ifndef CREDITMEMO_TRIGGER_H
 #define CREDITMEMO_TRIGGER_H
@@ -8,12 +8,16 @@
 #include "commands/trigger.h"
 #include "utils/tuplestore.h"
 
-#include "creditmemo.h"
+#include "books.h"
 
 extern TriggerEvent trigger_operation(FunctionCallInfo fcinfo);
 extern TriggerData *trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event);
 
+extern CommandId statement_command(void);
 extern bool is_live(Datum recorded_at);
+extern Datum tuple_column(Books *books, BooksTable table, const TriggerData *call,
+						  HeapTuple tuple, int column, bool *isnull);
+extern bool is_same_column(const TriggerData *call, AttrNumber attno);
 
 /* The rows of a transition table, read one after the other. */
 typedef struct TransitionRows
@@ -26,7 +30,6 @@ typedef struct TransitionRows
 extern void begin_transition_rows(TransitionRows *rows, const TriggerData *call,
 								  Tuplestorestate *store);
 extern bool next_transition_row(TransitionRows *rows);
-extern void rewind_transition_rows(TransitionRows *rows);
 extern void end_transition_rows(TransitionRows *rows);
 
 #endif							/* CREDITMEMO_TRIGGER_H */

@@ -17,7 +17,6 @@
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "settle.h"
 #include "trigger.h"
@@ -59,22 +58,35 @@ forget_statement(void *arg)
 }
 
 /*
- * The command that the statement runs as: within a transaction each that writes has its own.  It is
- * the same for all triggers of a statement, whatever ran between them.
+ * Transaction callback: at its end no statement awaits a trigger, unless it was stopped half way.  The
+ * server does so for a caller who asks for no more than so many rows RETURNING; the lines are there,
+ * but no trigger will ever be called for them.
  */
-static CommandId
-statement_command(void)
+static void
+refuse_stopped_statements(XactEvent event, void *arg)
 {
-	return ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : InvalidCommandId;
+	if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
+		innermost_statement != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a statement on utilization was stopped before its lines were settled"),
+				 errdetail("Its triggers AFTER INSERT, UPDATE or DELETE have not been called."),
+				 errhint("Let INSERT, UPDATE and DELETE ... RETURNING run to their end, without a limit of rows, and enable the triggers of utilization all or none.")));
 }
 
 static Statement *
 begin_statement(void)
 {
+	static bool listening = false;
 	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "creditmemo statement",
 												  ALLOCSET_SMALL_SIZES);
 	Statement  *statement = MemoryContextAllocZero(context, sizeof(Statement));
 
+	if (!listening)
+	{
+		RegisterXactCallback(refuse_stopped_statements, NULL);
+		listening = true;
+	}
 	statement->outer = innermost_statement;
 	statement->command = statement_command();
 	statement->context = context;
@@ -103,18 +115,27 @@ await_utilization(PG_FUNCTION_ARGS)
 }
 
 /*
- * The statement that an AFTER trigger belongs to.  One that nobody has announced, because the BEFORE
- * trigger was disabled, stands for itself.
+ * The statement that an AFTER trigger belongs to.  The BEFORE trigger of a foreign key's ON DELETE
+ * CASCADE ran as a later command than the AFTER trigger, which is called with those of the statement
+ * that deletes what is referred to.  A statement that nobody has announced, because the BEFORE
+ * trigger is disabled, stands for itself.
  */
 static Statement *
 get_statement(TriggerEvent operation)
 {
-	Statement  *statement = innermost_statement;
+	Statement  *cascaded = NULL;
 
-	while (statement != NULL && (statement->command != statement_command() ||
-								 (statement->awaited & 1 << operation) == 0))
-		statement = statement->outer;
-	return statement != NULL ? statement : begin_statement();
+	for (Statement *statement = innermost_statement; statement != NULL;
+		 statement = statement->outer)
+	{
+		if ((statement->awaited & 1 << operation) == 0)
+			continue;
+		if (statement->command == statement_command())
+			return statement;
+		if (cascaded == NULL && statement->command > statement_command())
+			cascaded = statement;
+	}
+	return cascaded != NULL ? cascaded : begin_statement();
 }
 
 /* ---------------------------------------------------------------------------------------------
@@ -173,7 +194,7 @@ line_column(Lines *lines, TransitionRows *rows, int column)
 
 /* Whether a column of an updated line is as it was; amounts are compared as numbers. */
 static bool
-is_same_column(Lines *lines, int column)
+is_same_value(Lines *lines, int column)
 {
 	AttrNumber	attno = column_number(lines->books, UTILIZATION, column);
 	Form_pg_attribute attribute =
@@ -196,13 +217,24 @@ require_same_column(Lines *lines, int column)
 {
 	AttrNumber	attno = column_number(lines->books, UTILIZATION, column);
 
-	if (!is_same_column(lines, column))
+	if (!is_same_value(lines, column))
 		ereport(ERROR,
 				(errcode(ERRCODE_GENERATED_ALWAYS),
 				 errmsg("column \"%s\" of utilization is set by triggers",
 						NameStr(TupleDescAttr(lines->new.row->tts_tupleDescriptor,
 											  attno - 1)->attname)),
 				 errhint("Leave it out of the UPDATE.")));
+}
+
+/* Raises generated_always if a line that is inserted says on which billing it is. */
+static void
+require_no_billing(Lines *lines)
+{
+	if (DatumGetInt32(line_column(lines, &lines->new, LINE_BILLING_NO)) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("column \"billing_no\" of utilization is set by triggers"),
+				 errhint("Leave it out of the INSERT.")));
 }
 
 /* Whether an update left the line as it was; what users added to the table does not count. */
@@ -212,7 +244,7 @@ is_same_line(Lines *lines)
 	require_same_column(lines, LINE_BILLING_NO);
 	require_same_column(lines, LINE_RECORDED_AT);
 	for (int column = 0; column < LINE_BILLING_NO; column++)
-		if (!is_same_column(lines, column))
+		if (!is_same_value(lines, column))
 			return false;
 	return true;
 }
@@ -263,7 +295,7 @@ typedef struct LineSum
 	uint32		hash;
 	char		status;
 	bool		may_free;		/* credit: a line is negative, was changed or deleted */
-	int32		first_new_no;	/* lowest and highest billing_no that new lines say */
+	int32		first_new_no;	/* lowest and highest billing_no that new lines say; */
 	int32		last_new_no;	/* 0: no new lines */
 	PeriodChange sum;
 	PeriodChange *change;		/* the same, as it is settled */
@@ -353,6 +385,8 @@ take_new_line(Statement *statement, Lines *lines)
 {
 	LineSum    *sum = get_line_sum(statement, line_key(lines, &lines->new));
 
+	if (!lines->has_old)
+		require_no_billing(lines);
 	add_amount(sum, lines, &lines->new, 1);
 	sum->may_free |= lines->has_old;
 	widen(&sum->first_new_no, &sum->last_new_no,
@@ -398,9 +432,9 @@ compare_line_sums(const void *a, const void *b)
 static AccountChange *
 changes_from_sums(line_sums_hash *sums, int *nchanges)
 {
-	LineSum   **sorted = palloc(sums->members * sizeof(LineSum *));
-	AccountChange *changes = palloc0(sums->members * sizeof(AccountChange));
-	PeriodChange *periods = palloc(sums->members * sizeof(PeriodChange));
+	LineSum   **sorted = allocate_huge(sums->members * sizeof(LineSum *));
+	AccountChange *changes = allocate_huge(sums->members * sizeof(AccountChange));
+	PeriodChange *periods = allocate_huge(sums->members * sizeof(PeriodChange));
 	line_sums_iterator iterator;
 	LineSum    *sum;
 	int			n = 0;

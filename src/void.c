@@ -49,15 +49,19 @@ require_not_void(Books *books, BooksTable table, TupleTableSlot *row, int voided
  * ---------------------------------------------------------------------------------------------
  */
 
-/* The account that has the memo; numbers are unique within an account. */
+/*
+ * The account that has the memo: numbers are unique within an account.  If it is given, null unless
+ * it has.
+ */
 static text *
-account_of_memo(Books *books, text *memo_number)
+account_of_memo(Books *books, text *memo_number, text *account_id)
 {
-	Datum		key = PointerGetDatum(memo_number);
+	Datum		keys[2] = {PointerGetDatum(memo_number), PointerGetDatum(account_id)};
 	List	   *account_ids = NIL;
 	RowScan		rows;
 
-	begin_rows(&rows, books, MEMOS_BY_NUMBER, ForwardScanDirection, 1, &key);
+	begin_rows(&rows, books, MEMOS_BY_NUMBER, ForwardScanDirection, account_id != NULL ? 2 : 1,
+			   keys);
 	while (next_row(&rows))
 		account_ids = lappend(account_ids,
 							  copy_text(get_required_column(books, CREDIT_MEMO, rows.row,
@@ -95,8 +99,8 @@ void_memo(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("void_memo()");
 	change.void_reason = get_reason(fcinfo, 1);
 	books = open_books(extension_schema(fcinfo));
-	change.account_id = PG_ARGISNULL(2) ? account_of_memo(books, memo_number) :
-		PG_GETARG_TEXT_PP(2);
+	change.account_id = account_of_memo(books, memo_number,
+										PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 	if (change.account_id != NULL)
 		lock_accounts(books, &change, 1);
 	keys[1] = PointerGetDatum(change.account_id);
@@ -146,9 +150,9 @@ lock_accounts_on_invoice(Books *books, text *invoice_number, int *naccounts)
 		/* not found: another session voided the invoice while we waited */
 		if (!find_row(books, BILLINGS_OF_INVOICE, 2, keys, &row))
 			continue;
-		accounts[i].reopened_period =
+		accounts[i].voided_period =
 			DatumGetDateADT(get_required_column(books, BILLING, row, BILLING_SERVICE_PERIOD));
-		accounts[i].reopened_billing_no =
+		accounts[i].voided_billing_no =
 			DatumGetInt32(get_required_column(books, BILLING, row, BILLING_NO));
 	}
 	return accounts;
@@ -169,7 +173,7 @@ typedef struct LineId
 static bool
 lock_lines_to_move(Books *books, const AccountChange *account, LineId *locked_line)
 {
-	Datum		keys[2] = {DateADTGetDatum(account->reopened_period),
+	Datum		keys[2] = {DateADTGetDatum(account->voided_period),
 		PointerGetDatum(account->account_id)};
 	bool		got_all = true;
 	RowScan		rows;
@@ -178,9 +182,9 @@ lock_lines_to_move(Books *books, const AccountChange *account, LineId *locked_li
 	while (got_all && next_row(&rows))
 	{
 		if (DatumGetInt32(get_required_column(books, UTILIZATION, rows.row, LINE_BILLING_NO)) <=
-			account->reopened_billing_no)
+			account->voided_billing_no)
 			continue;
-		locked_line->service_period = account->reopened_period;
+		locked_line->service_period = account->voided_period;
 		locked_line->account_id = account->account_id;
 		locked_line->utilization_id =
 			DatumGetInt64(get_required_column(books, UTILIZATION, rows.row, LINE_UTILIZATION_ID));
@@ -200,7 +204,8 @@ try_to_lock_invoice(Oid schema, text *invoice_number, LineId *locked_line)
 	bool		got_all = true;
 
 	for (int i = 0; i < naccounts && got_all; i++)
-		got_all = lock_lines_to_move(books, &accounts[i], locked_line);
+		got_all = accounts[i].voided_billing_no == 0 ||
+			lock_lines_to_move(books, &accounts[i], locked_line);
 	close_books(books);
 	return got_all;
 }
@@ -274,7 +279,7 @@ static void
 refuse_later_invoice(Books *books, const AccountChange *account)
 {
 	Datum		keys[2] = {PointerGetDatum(account->account_id),
-		DateADTGetDatum(account->reopened_period)};
+		DateADTGetDatum(account->voided_period)};
 	RowScan		rows;
 
 	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 2, keys);
@@ -286,12 +291,12 @@ refuse_later_invoice(Books *books, const AccountChange *account)
 
 		if (!not_invoiced &&
 			DatumGetInt32(get_required_column(books, BILLING, rows.row, BILLING_NO)) >
-			account->reopened_billing_no)
+			account->voided_billing_no)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("a later billing of member account \"%s\" for %s is on invoice \"%s\"",
 							text_to_cstring(account->account_id),
-							service_period_text(account->reopened_period),
+							service_period_text(account->voided_period),
 							TextDatumGetCString(invoice_number)),
 					 errhint("Void that invoice first.")));
 	}
@@ -314,7 +319,7 @@ refuse_moved_accounts(Books *books, const AccountChange *accounts, int naccounts
 				 errmsg("accounts on the invoice have moved to another customer since"),
 				 errdetail("They are: %s. Opened again, their billings would be the new customer's.",
 						   account_list_text(moved)),
-				 errhint("Insert lines with the difference, or move the accounts back first.")));
+				 errhint("Move the accounts back first.")));
 }
 
 /* Keeps what the invoice says of the account. */
@@ -380,7 +385,7 @@ void_locked_invoice(Books *books, text *invoice_number, text *reason)
 
 	for (int i = 0; i < naccounts; i++)
 	{
-		refuse_closed_period(&accounts[i], accounts[i].reopened_period);
+		refuse_closed_period(&accounts[i], accounts[i].voided_period);
 		refuse_later_invoice(books, &accounts[i]);
 	}
 	refuse_moved_accounts(books, accounts, naccounts,

@@ -52,6 +52,34 @@ INSERT INTO utilization (service_period, account_id, service, amount) VALUES
 	('2019-02-01', '000011111002', 'Amazon S3', 900000000000000), ('2019-02-01', '000011111002', 'Amazon S3', 900000000000000);
 SELECT utilization FROM unbilled WHERE account_id = '000011111002' AND service_period = '2019-02-01';
 
+-- lines that go with what a user's table holds
+CREATE TABLE public.bill (bill_id integer PRIMARY KEY);
+ALTER TABLE utilization ADD COLUMN bill_id integer REFERENCES public.bill ON DELETE CASCADE;
+INSERT INTO public.bill VALUES (1), (2), (3);
+INSERT INTO utilization (service_period, account_id, service, amount, bill_id)
+	SELECT '2019-01-01', '000011111003', 'Amazon EC2', 10, n FROM generate_series(1, 3) n;
+BEGIN;
+DELETE FROM public.bill WHERE bill_id = 1;
+DELETE FROM public.bill WHERE bill_id = 2;
+COMMIT;
+SELECT utilization FROM unbilled WHERE account_id = '000011111003';
+ALTER TABLE utilization DROP COLUMN bill_id;
+DROP TABLE public.bill;
+
+-- what is never settled is never committed
+ALTER TABLE utilization DISABLE TRIGGER utilization_apply;
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-01', '000011111003', 'Amazon EC2', 1);
+ALTER TABLE utilization ENABLE TRIGGER utilization_apply;
+ALTER TABLE utilization DISABLE TRIGGER utilization_await;
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-01', '000011111003', 'Amazon EC2', 1);
+ALTER TABLE utilization ENABLE TRIGGER utilization_await;
+SELECT utilization FROM unbilled WHERE account_id = '000011111003';
+
+-- any number is a memo's id
+INSERT INTO credit_memo (account_id, memo_id, amount, redeemed_on) VALUES ('000011111003', 0, 5, '2019-01-05'), ('000011111003', -1, 5, '2019-01-05');
+SELECT memo_number, balance FROM void_memo('CM0', 'wrong');
+SELECT memo_number, balance, status FROM memo_balance WHERE account_id = '000011111003' ORDER BY memo_id;
+
 -- row triggers of users see what is written to billings, memos and the ledger
 CREATE TABLE public.audit (entry text);
 CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -33,11 +33,20 @@ UPDATE member_account SET customer_id = 'EURO' WHERE account_id = '000011115678'
 SELECT invoice_number, customer_id, customer_name, currency, total_utilization, credit_applied FROM invoice_face;
 SELECT invoice_number, account_id, currency, utilization, credit_applied FROM invoice_body;
 SELECT void_invoice('SI1', 'wrong');
+-- nor does a refund of theirs pay for somebody else
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-01', '000011111234', 'Amazon EC2', -60);
 -- what comes from now on is the new customer's
 INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-02-01', '000011111234', 'Amazon EC2', 40);
 SELECT customer_id, account_id, utilization FROM unbilled;
 SELECT invoice_number FROM issue_invoice('SI2', 'ACME', '2019-02-01', '2019-03-05');
 SELECT invoice_number FROM issue_invoice('SI3', 'ZEBRA', '2019-02-01', '2019-03-05');
 SELECT invoice_number, customer_id, total_utilization FROM invoice_face ORDER BY invoice_number;
+
+-- a memo that has expired would come back if its month were opened again
+INSERT INTO credit_memo (account_id, memo_number, amount, redeemed_on, expires_on) VALUES ('000011111234', 'C', 5, '2019-03-01', '2019-03-31');
+SELECT close_period('2019-03-01');
+UPDATE member_account SET customer_id = 'ACME' WHERE account_id = '000011111234';
+SELECT memo_number FROM void_memo('C', 'the account moves back');
+UPDATE member_account SET customer_id = 'ACME' WHERE account_id = '000011111234';
 
 SELECT * FROM verify();
