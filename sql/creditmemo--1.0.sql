@@ -796,215 +796,463 @@ RETURNS TABLE (problem text, account_id text, detail text)
 LANGUAGE sql STABLE
 -- whole tables are compared: what is known of their statistics must not mislead
 SET enable_nestloop = off
+SET enable_mergejoin = off
 SET jit = off
 SET work_mem = '64MB'
 BEGIN ATOMIC
-	WITH entry AS (
-		SELECT e.account_id, e.memo_id, e.entry_no, e.entry_type, e.amount, e.balance_after,
-			e.service_period, coalesce(b.folded_into, e.billing_no) AS billing_no, e.service, e.reverses,
-			sum(e.amount) OVER memo AS running_balance, row_number() OVER memo AS running_no,
-			lead(e.entry_no) OVER memo IS NULL AS is_last
+	WITH entry AS MATERIALIZED (
+		-- the ledger: each entry with the one before it, its memo and the billing that it counts for
+		SELECT e.account_id, e.memo_id, m.memo_number, e.entry_no, e.entry_type, e.amount,
+			e.balance_after, e.service_period, coalesce(f.folded_into, e.billing_no) AS billing_no,
+			e.service, e.reverses, e.recorded_at, before.entry_no AS no_before,
+			before.balance_after AS balance_before, before.recorded_at AS recorded_before,
+			e.service_period < m.first_period AS is_too_early,
+			e.service_period > m.last_period AS is_too_late,
+			m.voided_at,
+			(m.services IS NULL) <> (e.service IS NULL)
+				OR coalesce(e.service <> ALL (m.services), false) AS is_other_service
 		FROM creditmemo.memo_entry e
-		LEFT JOIN creditmemo.billing b USING (account_id, service_period, billing_no)
-		WINDOW memo AS (PARTITION BY e.account_id, e.memo_id ORDER BY e.entry_no)
-	), memo AS (
+		LEFT JOIN creditmemo.memo_entry before ON before.account_id = e.account_id
+			AND before.memo_id = e.memo_id AND before.entry_no = e.entry_no - 1
+		LEFT JOIN creditmemo.credit_memo m ON m.account_id = e.account_id AND m.memo_id = e.memo_id
+		LEFT JOIN (
+			SELECT b.account_id, b.service_period, b.billing_no, b.folded_into
+			FROM creditmemo.billing b
+			WHERE b.folded_into IS NOT NULL) f ON f.account_id = e.account_id
+			AND f.service_period = e.service_period AND f.billing_no = e.billing_no
+	), memo AS MATERIALIZED (
 		SELECT m.account_id, m.memo_id, m.memo_number, m.amount, m.balance, m.po_number,
-			sum(e.amount) AS entries,
-			sum(e.amount) FILTER (WHERE e.entry_type = 'issue') AS issued,
-			max(e.balance_after) FILTER (WHERE e.is_last) AS last_balance
+			m.first_period, m.last_period, m.services, m.voided_at IS NOT NULL AS is_void, m.void_reason,
+			a.account_id IS NOT NULL AS has_account, a.closed_through,
+			coalesce(m.last_period <= a.closed_through, false) AS has_ended,
+			coalesce(e.issued, 0) AS issued, coalesce(e.applied, 0) AS applied,
+			coalesce(e.written_off, 0) AS written_off, coalesce(e.expired, 0) AS expired
 		FROM creditmemo.credit_memo m
-		LEFT JOIN entry e USING (account_id, memo_id)
-		GROUP BY m.account_id, m.memo_id
-	), release AS (
-		SELECT r.account_id, r.memo_id, r.reverses AS entry_no, sum(r.amount) AS released,
-			min(r.service_period) AS first_period, max(r.service_period) AS last_period
-		FROM entry r
-		WHERE r.entry_type = 'release'
-		GROUP BY r.account_id, r.memo_id, r.reverses
-	), line AS (
-		SELECT u.account_id, u.service_period, u.billing_no, sum(u.amount) AS utilization,
-			coalesce(sum(u.amount) FILTER (WHERE u.creditable), 0) AS creditable
-		FROM creditmemo.utilization u
-		GROUP BY u.account_id, u.service_period, u.billing_no
-	), applied AS (
-		SELECT e.account_id, e.service_period, e.billing_no, -sum(e.amount) AS credit
-		FROM entry e
-		WHERE e.service_period IS NOT NULL
-		GROUP BY e.account_id, e.service_period, e.billing_no
-	), period AS (
-		SELECT b.account_id, b.service_period, sum(b.creditable) AS creditable, sum(b.credit) AS credit,
-			sum(b.creditable) FILTER (WHERE b.invoice_number IS NULL) AS open_creditable,
-			sum(b.credit) FILTER (WHERE b.invoice_number IS NULL) AS open_credit
-		FROM creditmemo.billing b
-		WHERE b.folded_into IS NULL
-		GROUP BY b.account_id, b.service_period
-	), service AS (
-		SELECT account_id, service_period, service, coalesce(l.charged, 0) AS charged,
-			coalesce(e.credit, 0) AS credit
-		FROM (
-			SELECT u.account_id, u.service_period, u.service, sum(u.amount) AS charged
-			FROM creditmemo.utilization u
-			WHERE u.creditable AND u.account_id IN (
-				SELECT m.account_id
-				FROM creditmemo.credit_memo m
-				WHERE m.services IS NOT NULL)
-			GROUP BY u.account_id, u.service_period, u.service) l
-		FULL JOIN (
-			SELECT e.account_id, e.service_period, e.service, -sum(e.amount) AS credit
+		LEFT JOIN creditmemo.member_account a ON a.account_id = m.account_id
+		LEFT JOIN (
+			SELECT e.account_id, e.memo_id,
+				sum(e.amount) FILTER (WHERE e.entry_type = 'issue') AS issued,
+				-sum(e.amount) FILTER (WHERE e.entry_type IN ('apply', 'release')) AS applied,
+				-sum(e.amount) FILTER (WHERE e.entry_type = 'void') AS written_off,
+				-sum(e.amount) FILTER (WHERE e.entry_type IN ('expire', 'restore')) AS expired
 			FROM entry e
-			WHERE e.service IS NOT NULL
-			GROUP BY e.account_id, e.service_period, e.service) e USING (account_id, service_period, service)
-	), unpaid AS (
-		SELECT p.account_id, p.service_period,
-			least(greatest(p.open_creditable, 0),
-				  greatest(p.creditable, 0) - (p.credit - p.open_credit)) - p.open_credit AS room
-		FROM period p
-		WHERE p.open_creditable IS NOT NULL
-	)
-	SELECT 'balance is not the sum of the entries', m.account_id,
-		format('credit memo %s: balance %s, entries %s', m.memo_number, m.balance, m.entries)
-	FROM memo m
-	WHERE m.balance IS DISTINCT FROM m.entries
-	UNION ALL
-	SELECT 'balance is not that of the last entry', m.account_id,
-		format('credit memo %s: balance %s, last entry %s', m.memo_number, m.balance, m.last_balance)
-	FROM memo m
-	WHERE m.balance IS DISTINCT FROM m.last_balance
-	UNION ALL
-	SELECT 'balance is not between zero and the amount', m.account_id,
-		format('credit memo %s: balance %s of %s', m.memo_number, m.balance, m.amount)
-	FROM memo m
-	WHERE NOT m.balance BETWEEN 0 AND m.amount
-	UNION ALL
-	SELECT 'amount is not what was issued', m.account_id,
-		format('credit memo %s: amount %s, issued %s', m.memo_number, m.amount, m.issued)
-	FROM memo m
-	WHERE m.amount IS DISTINCT FROM m.issued
-	UNION ALL
-	SELECT 'credit memo without a PO', m.account_id, format('credit memo %s', m.memo_number)
-	FROM memo m
-	WHERE m.po_number = ''
-	UNION ALL
-	SELECT 'running balance is wrong', e.account_id,
-		format('memo %s, entry %s: balance after %s, entries so far %s', e.memo_id, e.entry_no,
-			   e.balance_after, e.running_balance)
-	FROM entry e
-	WHERE e.balance_after <> e.running_balance
-	UNION ALL
-	SELECT 'entry numbers have a gap', e.account_id,
-		format('memo %s: entry %s is the %s.', e.memo_id, e.entry_no, e.running_no)
-	FROM entry e
-	WHERE e.entry_no <> e.running_no
-	UNION ALL
-	SELECT 'more released than applied', r.account_id,
-		format('memo %s, entry %s: applied %s, released %s', r.memo_id, r.entry_no, -e.amount,
-			   r.released)
-	FROM release r
-	JOIN entry e USING (account_id, memo_id, entry_no)
-	WHERE e.entry_type <> 'apply' OR r.released > -e.amount
-		OR r.first_period <> e.service_period OR r.last_period <> e.service_period
-	UNION ALL
-	SELECT 'release is not of the service that was paid', r.account_id,
-		format('memo %s, entry %s: %s, undone by entry %s: %s', r.memo_id, e.entry_no, e.service,
-			   r.entry_no, r.service)
-	FROM entry r
-	JOIN entry e ON e.account_id = r.account_id AND e.memo_id = r.memo_id AND e.entry_no = r.reverses
-	WHERE r.service IS DISTINCT FROM e.service
-	UNION ALL
-	SELECT 'memo paid what it is not for', e.account_id,
-		format('memo %s, entry %s: %s', e.memo_id, e.entry_no, coalesce(e.service, 'any service'))
-	FROM entry e
-	JOIN creditmemo.credit_memo m USING (account_id, memo_id)
-	WHERE e.entry_type = 'apply'
-		AND ((m.services IS NULL) <> (e.service IS NULL) OR e.service <> ALL (m.services))
-	UNION ALL
-	SELECT 'billing is not the sum of its lines', coalesce(b.account_id, l.account_id),
-		format('%s, billing %s: utilization %s (creditable %s), lines %s (creditable %s)',
-			   coalesce(b.service_period, l.service_period), coalesce(b.billing_no, l.billing_no),
-			   b.utilization, b.creditable, l.utilization, l.creditable)
-	FROM creditmemo.billing b
-	FULL JOIN line l ON l.account_id = b.account_id AND l.service_period = b.service_period
-		AND l.billing_no = b.billing_no
-	WHERE b.billing_no IS NULL OR b.utilization <> coalesce(l.utilization, 0)
-		OR b.creditable <> coalesce(l.creditable, 0)
-	UNION ALL
-	SELECT 'billing''s credit is not the sum of its entries', b.account_id,
-		format('%s, billing %s: credit %s, entries %s', b.service_period, b.billing_no, b.credit,
-			   coalesce(a.credit, 0))
-	FROM creditmemo.billing b
-	LEFT JOIN applied a ON a.account_id = b.account_id AND a.service_period = b.service_period
-		AND a.billing_no = b.billing_no
-	WHERE b.credit <> coalesce(a.credit, 0)
-	UNION ALL
-	SELECT 'credit is beyond what it may pay', b.account_id,
-		format('%s, billing %s: credit %s, creditable %s', b.service_period, b.billing_no, b.credit,
-			   b.creditable)
-	FROM creditmemo.billing b
-	WHERE b.credit > greatest(b.creditable, 0)
-	UNION ALL
-	SELECT 'credit of the period is beyond what it may pay', p.account_id,
-		format('%s: credit %s, creditable %s', p.service_period, p.credit, p.creditable)
-	FROM period p
-	WHERE NOT p.credit BETWEEN 0 AND greatest(p.creditable, 0)
-	UNION ALL
-	SELECT 'credit of a service is beyond what it may pay', s.account_id,
-		format('%s, %s: credit %s, charged %s', s.service_period, s.service, s.credit, s.charged)
-	FROM service s
-	WHERE NOT s.credit BETWEEN 0 AND greatest(s.charged, 0)
-	UNION ALL
-	SELECT 'issued is not applied, open, void and expired together', m.account_id,
-		format('issued %s, applied %s, open %s, void and expired %s', sum(m.issued), sum(k.applied),
-			   sum(m.balance), sum(k.ended))
-	FROM memo m
-	JOIN (
-		SELECT e.account_id, e.memo_id,
-			-coalesce(sum(e.amount) FILTER (WHERE e.entry_type IN ('apply', 'release')), 0) AS applied,
-			-coalesce(sum(e.amount) FILTER (WHERE e.entry_type IN ('void', 'expire', 'restore')), 0) AS ended
+			GROUP BY e.account_id, e.memo_id) e ON e.account_id = m.account_id AND e.memo_id = m.memo_id
+	), undone AS MATERIALIZED (
+		-- releases, each with what it undoes
+		SELECT r.account_id, r.memo_id, r.memo_number, r.entry_no, r.amount, r.service_period,
+			r.billing_no, r.service, r.reverses,
+			coalesce(e.entry_type = 'apply', false) AS is_application, -e.amount AS applied,
+			e.service_period AS paid_period, e.billing_no AS paid_billing_no, e.service AS paid_service
+		FROM entry r
+		LEFT JOIN entry e ON e.account_id = r.account_id AND e.memo_id = r.memo_id
+			AND e.entry_no = r.reverses
+		WHERE r.entry_type = 'release'
+	), released AS (
+		SELECT r.account_id, r.memo_id, r.memo_number, r.reverses AS entry_no,
+			max(r.applied) AS applied, sum(r.amount) AS released
+		FROM undone r
+		WHERE r.is_application
+		GROUP BY r.account_id, r.memo_id, r.memo_number, r.reverses
+	), billing AS MATERIALIZED (
+		-- billings, each with its lines, its entries, its invoice, and those before it in its period
+		SELECT account_id, service_period, billing_no, b.account_id IS NOT NULL AS has_billing,
+			b.account_id IS NOT NULL AND b.invoice_number IS NULL AND b.folded_into IS NULL AS is_open,
+			b.utilization, b.creditable, b.credit, b.folded_into, b.invoice_number, b.prior_balance,
+			b.balance_after, b.place, b.first_open_no, b.not_folded_no, b.period_creditable,
+			b.period_credit,
+			coalesce(r.lines, 0) AS lines, coalesce(r.creditable, 0) AS lines_creditable,
+			coalesce(r.creditable, 0) + coalesce(r.not_creditable, 0) AS lines_utilization,
+			coalesce(r.credit, 0) AS entries_credit, r.last_line_at, r.last_entry_at,
+			a.customer_id, a.closed_through, i.invoiced_customer_id, i.invoiced_period, i.invoiced_at,
+			i.voided_at
+		FROM (
+			SELECT b.account_id, b.service_period, b.billing_no, b.utilization, b.creditable, b.credit,
+				b.folded_into, b.invoice_number, b.prior_balance, b.balance_after,
+				row_number() OVER period AS place,
+				min(b.billing_no) FILTER (WHERE b.invoice_number IS NULL AND b.folded_into IS NULL)
+					OVER period AS first_open_no,
+				max(b.billing_no) FILTER (WHERE b.folded_into IS NULL) OVER period AS not_folded_no,
+				sum(b.creditable) OVER period AS period_creditable,
+				sum(b.credit) OVER period AS period_credit
+			FROM creditmemo.billing b
+			WINDOW period AS (PARTITION BY b.account_id, b.service_period ORDER BY b.billing_no
+							  ROWS UNBOUNDED PRECEDING)) b
+		FULL JOIN (
+			SELECT r.account_id, r.service_period, r.billing_no,
+				sum(r.amount) FILTER (WHERE r.creditable) AS creditable,
+				sum(r.amount) FILTER (WHERE NOT r.creditable) AS not_creditable,
+				-sum(r.amount) FILTER (WHERE r.creditable IS NULL) AS credit,
+				count(r.creditable) AS lines,
+				max(r.recorded_at) FILTER (WHERE r.creditable IS NOT NULL) AS last_line_at,
+				max(r.recorded_at) FILTER (WHERE r.creditable IS NULL) AS last_entry_at
+			FROM (
+				SELECT u.account_id, u.service_period, u.billing_no, u.amount, u.creditable, u.recorded_at
+				FROM creditmemo.utilization u
+				UNION ALL
+				SELECT e.account_id, e.service_period, e.billing_no, e.amount, NULL, e.recorded_at
+				FROM entry e
+				WHERE e.service_period IS NOT NULL) r
+			GROUP BY r.account_id, r.service_period, r.billing_no) r
+			USING (account_id, service_period, billing_no)
+		LEFT JOIN creditmemo.member_account a USING (account_id)
+		LEFT JOIN (
+			SELECT i.invoice_number AS number, i.customer_id AS invoiced_customer_id,
+				i.service_period AS invoiced_period, i.recorded_at AS invoiced_at, i.voided_at
+			FROM creditmemo.invoice i) i ON i.number = b.invoice_number
+	), voided AS (
+		-- what voided invoices said
+		SELECT v.account_id, v.service_period, v.billing_no, v.invoice_number, v.creditable, v.credit,
+			v.prior_balance, v.balance_after, i.service_period AS invoiced_period,
+			i.recorded_at AS invoiced_at, i.voided_at
+		FROM creditmemo.voided_billing v
+		LEFT JOIN creditmemo.invoice i ON i.invoice_number = v.invoice_number
+	), event AS (
+		/*
+		 * What moves the balance after an invoice.  That is the balances of the memos and the credit on
+		 * open billings; applying and releasing moves credit between those two.  So it is what was issued
+		 * and restored until then, less what was written off and less the credit of whatever was on an
+		 * invoice just then, voided since or not, this invoice's own included.
+		 */
+		SELECT e.account_id, e.recorded_at AS at, e.amount, NULL::text AS invoice_number,
+			NULL::date AS service_period, NULL::integer AS billing_no, NULL::numeric AS balance_after
 		FROM entry e
-		GROUP BY e.account_id, e.memo_id) k USING (account_id, memo_id)
-	GROUP BY m.account_id
-	HAVING sum(m.issued) <> sum(k.applied) + sum(m.balance) + sum(k.ended)
-	UNION ALL
-	SELECT 'prior balance less credit is not the balance after', b.account_id,
-		format('%s, billing %s, invoice %s: %s - %s is not %s', b.service_period, b.billing_no,
-			   b.invoice_number, b.prior_balance, b.credit, b.balance_after)
-	FROM creditmemo.billing b
-	WHERE b.invoice_number IS NOT NULL
-		AND b.prior_balance - b.credit IS DISTINCT FROM b.balance_after
-	UNION ALL
-	SELECT 'open billing is paid by a memo of other periods', e.account_id,
-		format('%s, billing %s: memo %s, entry %s', e.service_period, e.billing_no, e.memo_id,
-			   e.entry_no)
-	FROM entry e
-	JOIN creditmemo.billing b USING (account_id, service_period, billing_no)
-	JOIN creditmemo.credit_memo m USING (account_id, memo_id)
-	LEFT JOIN release r USING (account_id, memo_id, entry_no)
-	WHERE e.entry_type = 'apply' AND b.invoice_number IS NULL
-		AND NOT EXISTS (
-			SELECT FROM creditmemo.member_account a
-			WHERE a.account_id = e.account_id AND a.closed_through >= e.service_period)
-		AND -e.amount > coalesce(r.released, 0)
-		AND (e.service_period < m.first_period OR e.service_period > m.last_period
-			 OR m.voided_at IS NOT NULL)
-	UNION ALL
-	SELECT 'credit lies idle beside an open billing', u.account_id,
-		format('%s: %s unpaid, credit memo %s has %s', u.service_period, u.room, m.memo_number,
-			   m.balance)
-	FROM unpaid u
-	JOIN creditmemo.member_account a USING (account_id)
-	JOIN creditmemo.credit_memo m USING (account_id)
-	WHERE (a.closed_through IS NULL OR u.service_period > a.closed_through)
-		AND u.room > 0 AND m.balance > 0 AND m.voided_at IS NULL
-		AND u.service_period >= m.first_period
-		AND (m.last_period IS NULL OR u.service_period <= m.last_period)
-		AND (m.services IS NULL OR EXISTS (
-			SELECT
-			FROM service s
-			WHERE s.account_id = u.account_id AND s.service_period = u.service_period
-				AND s.service = ANY (m.services) AND s.charged > s.credit));
+		WHERE e.entry_type IN ('issue', 'void', 'expire', 'restore')
+		UNION ALL
+		SELECT b.account_id, b.invoiced_at, -b.credit, b.invoice_number, b.service_period, b.billing_no,
+			b.balance_after
+		FROM billing b
+		WHERE b.invoiced_at IS NOT NULL
+		UNION ALL
+		SELECT v.account_id, v.invoiced_at, -v.credit, v.invoice_number, v.service_period, v.billing_no,
+			v.balance_after
+		FROM voided v
+		WHERE v.voided_at IS NOT NULL
+		UNION ALL
+		SELECT v.account_id, v.voided_at, v.credit, NULL, NULL, NULL, NULL
+		FROM voided v
+		WHERE v.voided_at IS NOT NULL
+	), recomputed AS (
+		SELECT e.account_id, e.invoice_number, e.service_period, e.billing_no, e.balance_after,
+			sum(e.amount) OVER moment AS ledger_balance,
+			-- where the clock stood still the order of events is not known
+			rank() OVER moment = count(*) OVER moment AS is_certain
+		FROM event e
+		WINDOW moment AS (PARTITION BY e.account_id ORDER BY e.at)
+	), service AS MATERIALIZED (
+		-- what services that memos are limited to were charged, and what such memos paid of them
+		SELECT r.account_id, r.service_period, r.service, coalesce(sum(r.charged), 0) AS charged,
+			coalesce(-sum(r.moved), 0) AS credit
+		FROM (
+			SELECT u.account_id, u.service_period, u.service, u.amount AS charged, NULL::numeric AS moved
+			FROM creditmemo.utilization u
+			JOIN (
+				SELECT DISTINCT m.account_id, unnest(m.services) AS service
+				FROM creditmemo.credit_memo m
+				WHERE m.services IS NOT NULL) named
+				ON named.account_id = u.account_id AND named.service = u.service
+			WHERE u.creditable
+			UNION ALL
+			SELECT e.account_id, e.service_period, e.service, NULL, e.amount
+			FROM entry e
+			WHERE e.service IS NOT NULL AND NOT e.is_other_service) r
+		GROUP BY r.account_id, r.service_period, r.service
+	), idle AS (
+		-- memos with a balance beside open billings that they may pay
+		SELECT u.account_id, u.service_period, u.billing_no, u.room, m.memo_number, m.balance, m.services
+		FROM (
+			SELECT b.account_id, b.service_period, b.billing_no,
+				least(greatest(b.creditable, 0),
+					  greatest(b.period_creditable, 0) - (b.period_credit - b.credit)) - b.credit AS room
+			FROM billing b
+			WHERE b.is_open AND (b.closed_through IS NULL OR b.service_period > b.closed_through)) u
+		JOIN memo m ON m.account_id = u.account_id
+		WHERE u.room > 0 AND m.balance > 0 AND NOT m.is_void AND u.service_period >= m.first_period
+			AND (m.last_period IS NULL OR u.service_period <= m.last_period)
+	), finding AS (
+		/*
+		 * Each of these is a problem, a colon, and where it is.  A table is read once for all that is
+		 * asked of its rows, and only what is wrong is written out.
+		 *
+		 * That the last entry's running balance is the memo's balance follows from three: the balance is
+		 * the sum of the entries, their numbers have no gap, and each continues the one before it.
+		 */
+		SELECT m.account_id, array_remove(ARRAY[
+			CASE WHEN m.balance <> m.issued - m.applied - m.written_off - m.expired THEN
+				format('balance is not the sum of the entries: credit memo %s: balance %s, entries %s',
+					   m.memo_number, m.balance, m.issued - m.applied - m.written_off - m.expired) END,
+			CASE WHEN NOT m.balance BETWEEN 0 AND m.amount THEN
+				format('balance is not between zero and the amount: credit memo %s: balance %s of %s',
+					   m.memo_number, m.balance, m.amount) END,
+			CASE WHEN m.amount <> m.issued THEN
+				format('amount is not what was issued: credit memo %s: amount %s, issued %s',
+					   m.memo_number, m.amount, m.issued) END,
+			CASE WHEN m.amount <> m.applied + m.balance + m.written_off + m.expired THEN
+				format('issued is not applied, open, void and expired together: credit memo %s: issued %s, applied %s, open %s, void %s, expired %s',
+					   m.memo_number, m.amount, m.applied, m.balance, m.written_off, m.expired) END,
+			CASE WHEN m.po_number = '' THEN
+				format('credit memo without a PO: credit memo %s', m.memo_number) END,
+			CASE WHEN NOT m.has_account THEN
+				format('credit memo is of an unknown member account: credit memo %s', m.memo_number) END,
+			CASE WHEN m.is_void AND m.balance <> 0 THEN
+				format('void credit memo has a balance: credit memo %s: balance %s', m.memo_number,
+					   m.balance) END,
+			CASE WHEN m.is_void AND coalesce(btrim(m.void_reason), '') = '' THEN
+				format('credit memo is void without a reason: credit memo %s', m.memo_number) END,
+			CASE WHEN NOT m.is_void AND m.written_off <> 0 THEN
+				format('credit memo was written off but is not void: credit memo %s: written off %s',
+					   m.memo_number, m.written_off) END,
+			CASE WHEN m.has_ended AND NOT m.is_void AND m.balance <> 0 THEN
+				format('credit memo has ended with a balance: credit memo %s: balance %s, last period %s, closed through %s',
+					   m.memo_number, m.balance, m.last_period, m.closed_through) END,
+			CASE WHEN NOT m.has_ended AND NOT m.is_void AND m.expired > 0 THEN
+				format('credit memo expired before its end: credit memo %s: expired %s, last period %s, closed through %s',
+					   m.memo_number, m.expired, coalesce(m.last_period::text, 'none'),
+					   coalesce(m.closed_through::text, 'none')) END,
+			CASE WHEN m.expired < 0 THEN
+				format('more restored than expired: credit memo %s: %s more', m.memo_number,
+					   -m.expired) END], NULL) AS found
+		FROM memo m
+		UNION ALL
+		SELECT e.account_id, array_remove(ARRAY[
+			CASE WHEN e.memo_number IS NULL THEN
+				format('entry is of an unknown credit memo: memo %s, entry %s', e.memo_id, e.entry_no) END,
+			CASE WHEN e.no_before IS NULL AND e.entry_no <> 1 THEN
+				format('entry numbers have a gap: credit memo %s: no entry before entry %s', e.memo_number,
+					   e.entry_no) END,
+			CASE WHEN e.balance_after <> coalesce(e.balance_before, 0) + e.amount
+					AND (e.no_before IS NOT NULL OR e.entry_no = 1) THEN
+				format('running balance is wrong: credit memo %s, entry %s: balance before %s, amount %s, balance after %s',
+					   e.memo_number, e.entry_no, coalesce(e.balance_before, 0), e.amount,
+					   e.balance_after) END,
+			CASE WHEN e.recorded_at > e.voided_at AND e.entry_type IN ('apply', 'expire', 'restore')
+					OR e.recorded_at < e.voided_at AND e.entry_type = 'void' THEN
+				format('entry contradicts the time of the void: credit memo %s, entry %s: %s of %s, void since %s',
+					   e.memo_number, e.entry_no, e.entry_type, e.recorded_at, e.voided_at) END,
+			CASE WHEN e.entry_type IN ('void', 'expire') AND e.balance_after <> 0 THEN
+				format('write-off leaves a balance: credit memo %s, entry %s: %s', e.memo_number,
+					   e.entry_no, e.balance_after) END,
+			CASE WHEN e.recorded_at < e.recorded_before THEN
+				format('entry is older than the one before it: credit memo %s: entry %s of %s, entry %s of %s',
+					   e.memo_number, e.no_before, e.recorded_before, e.entry_no, e.recorded_at) END,
+			CASE WHEN e.entry_type = 'apply' AND e.is_other_service THEN
+				format('memo paid what it is not for: credit memo %s, entry %s: %s', e.memo_number,
+					   e.entry_no, coalesce(e.service, 'any service')) END,
+			CASE WHEN e.entry_type = 'apply' AND e.is_too_early THEN
+				format('memo paid a service period before its first: credit memo %s, entry %s: %s',
+					   e.memo_number, e.entry_no, e.service_period) END], NULL)
+		FROM entry e
+		UNION ALL
+		SELECT r.account_id, array_remove(ARRAY[
+			CASE WHEN NOT r.is_application THEN
+				format('release undoes no application: credit memo %s, entry %s: undoes entry %s',
+					   r.memo_number, r.entry_no, r.reverses) END,
+			CASE WHEN r.service_period IS DISTINCT FROM r.paid_period AND r.is_application THEN
+				format('release is not of the service period that was paid: credit memo %s, entry %s: %s, undone by entry %s: %s',
+					   r.memo_number, r.reverses, r.paid_period, r.entry_no, r.service_period) END,
+			CASE WHEN r.service IS DISTINCT FROM r.paid_service AND r.is_application THEN
+				format('release is not of the service that was paid: credit memo %s, entry %s: %s, undone by entry %s: %s',
+					   r.memo_number, r.reverses, coalesce(r.paid_service, 'any service'), r.entry_no,
+					   coalesce(r.service, 'any service')) END,
+			CASE WHEN r.billing_no < r.paid_billing_no AND r.service_period = r.paid_period THEN
+				format('release is on a billing before the one that was paid: credit memo %s, entry %s: %s, billing %s, undone by entry %s: billing %s',
+					   r.memo_number, r.reverses, r.paid_period, r.paid_billing_no, r.entry_no,
+					   r.billing_no) END], NULL)
+		FROM undone r
+		UNION ALL
+		SELECT r.account_id, ARRAY[
+			format('more released than applied: credit memo %s, entry %s: applied %s, released %s',
+				   r.memo_number, r.entry_no, r.applied, r.released)]
+		FROM released r
+		WHERE r.released > r.applied
+		UNION ALL
+		SELECT e.account_id, array_remove(ARRAY[
+			CASE WHEN e.voided_at IS NOT NULL THEN
+				format('open billing is paid by a void memo: %s, billing %s: credit memo %s, entry %s: %s',
+					   e.service_period, e.billing_no, e.memo_number, e.entry_no,
+					   -e.amount - coalesce(r.released, 0)) END,
+			CASE WHEN e.is_too_late THEN
+				format('open billing is paid by a memo of other periods: %s, billing %s: credit memo %s, entry %s: %s',
+					   e.service_period, e.billing_no, e.memo_number, e.entry_no,
+					   -e.amount - coalesce(r.released, 0)) END], NULL)
+		FROM entry e
+		JOIN billing b ON b.account_id = e.account_id AND b.service_period = e.service_period
+			AND b.billing_no = e.billing_no
+		LEFT JOIN released r ON r.account_id = e.account_id AND r.memo_id = e.memo_id
+			AND r.entry_no = e.entry_no
+		WHERE e.entry_type = 'apply' AND (e.voided_at IS NOT NULL OR e.is_too_late) AND b.is_open
+			-- what is closed is left as it is
+			AND (b.closed_through IS NULL OR b.service_period > b.closed_through)
+			AND -e.amount > coalesce(r.released, 0)
+		UNION ALL
+		SELECT b.account_id, array_remove(ARRAY[
+			CASE WHEN NOT b.has_billing THEN
+				format('billing is missing: %s, billing %s: lines %s, utilization %s, credit %s', b.service_period,
+					   b.billing_no, b.lines, b.lines_utilization, b.entries_credit) END,
+			CASE WHEN b.customer_id IS NULL THEN
+				format('billing is of an unknown member account: %s, billing %s', b.service_period,
+					   b.billing_no) END,
+			CASE WHEN b.utilization <> b.lines_utilization OR b.creditable <> b.lines_creditable THEN
+				format('billing is not the sum of its lines: %s, billing %s: utilization %s (creditable %s), lines %s (creditable %s)',
+					   b.service_period, b.billing_no, b.utilization, b.creditable, b.lines_utilization,
+					   b.lines_creditable) END,
+			CASE WHEN b.credit <> b.entries_credit THEN
+				format('billing''s credit is not the sum of its entries: %s, billing %s: credit %s, entries %s',
+					   b.service_period, b.billing_no, b.credit, b.entries_credit) END,
+			CASE WHEN b.credit > greatest(b.creditable, 0) THEN
+				format('credit is beyond what it may pay: %s, billing %s: credit %s, creditable %s',
+					   b.service_period, b.billing_no, b.credit, b.creditable) END,
+			CASE WHEN NOT b.period_credit BETWEEN 0 AND greatest(b.period_creditable, 0) THEN
+				format('credit of the period is beyond what it may pay: %s, through billing %s: credit %s, creditable %s',
+					   b.service_period, b.billing_no, b.period_credit, b.period_creditable) END,
+			CASE WHEN b.billing_no <> b.place THEN
+				format('billing numbers have a gap: %s: billing %s is the %s.', b.service_period,
+					   b.billing_no, b.place) END,
+			CASE WHEN b.first_open_no < b.billing_no AND b.folded_into IS NULL THEN
+				format('billing comes after an open one: %s: billing %s is open, billing %s follows',
+					   b.service_period, b.first_open_no, b.billing_no) END,
+			CASE WHEN b.folded_into IS DISTINCT FROM b.not_folded_no AND b.folded_into IS NOT NULL THEN
+				format('folded billing is not folded into the one before it: %s, billing %s: folded into %s, not into %s',
+					   b.service_period, b.billing_no, b.folded_into, coalesce(b.not_folded_no::text, 'any')) END,
+			CASE WHEN b.folded_into IS NOT NULL AND (b.utilization <> 0 OR b.creditable <> 0 OR b.credit <> 0
+					OR b.lines > 0 OR b.invoice_number IS NOT NULL) THEN
+				format('folded billing is not empty: %s, billing %s: utilization %s, creditable %s, credit %s, lines %s, invoice %s',
+					   b.service_period, b.billing_no, b.utilization, b.creditable, b.credit, b.lines,
+					   coalesce(b.invoice_number, 'none')) END,
+			CASE WHEN b.is_open AND b.service_period <= b.closed_through AND (b.lines > 0 OR b.credit <> 0) THEN
+				format('closed service period has something to bill: %s, billing %s: lines %s, utilization %s, credit %s, closed through %s',
+					   b.service_period, b.billing_no, b.lines, b.utilization, b.credit,
+					   b.closed_through) END,
+			CASE WHEN b.invoice_number IS NOT NULL AND b.lines = 0 AND b.credit = 0 THEN
+				format('invoiced billing has nothing to bill: %s, billing %s, invoice %s', b.service_period,
+					   b.billing_no, b.invoice_number) END,
+			CASE WHEN b.invoice_number IS NOT NULL AND b.invoiced_at IS NULL THEN
+				format('billing is on an unknown invoice: %s, billing %s, invoice %s', b.service_period,
+					   b.billing_no, b.invoice_number) END,
+			CASE WHEN b.invoiced_period <> b.service_period THEN
+				format('billing is not of the service period of its invoice: %s, billing %s, invoice %s: %s',
+					   b.service_period, b.billing_no, b.invoice_number, b.invoiced_period) END,
+			CASE WHEN b.voided_at IS NOT NULL THEN
+				format('billing is on a void invoice: %s, billing %s, invoice %s', b.service_period,
+					   b.billing_no, b.invoice_number) END,
+			CASE WHEN b.last_line_at > b.invoiced_at THEN
+				format('line is newer than its invoice: %s, billing %s, invoice %s of %s: line of %s',
+					   b.service_period, b.billing_no, b.invoice_number, b.invoiced_at, b.last_line_at) END,
+			CASE WHEN b.last_entry_at > b.invoiced_at THEN
+				format('entry is newer than its invoice: %s, billing %s, invoice %s of %s: entry of %s',
+					   b.service_period, b.billing_no, b.invoice_number, b.invoiced_at, b.last_entry_at) END,
+			CASE WHEN b.prior_balance - b.credit IS DISTINCT FROM b.balance_after THEN
+				format('prior balance less credit is not the balance after: %s, billing %s, invoice %s: %s - %s is not %s',
+					   b.service_period, b.billing_no, b.invoice_number, b.prior_balance, b.credit,
+					   b.balance_after) END], NULL)
+		FROM billing b
+		UNION ALL
+		SELECT b.account_id, ARRAY[
+			format('invoice is in another currency than its account: %s, billing %s, invoice %s: %s, account %s',
+				   b.service_period, b.billing_no, b.invoice_number, ic.currency, ac.currency)]
+		FROM billing b
+		JOIN creditmemo.customer ac ON ac.customer_id = b.customer_id
+		JOIN creditmemo.customer ic ON ic.customer_id = b.invoiced_customer_id
+		WHERE b.invoiced_customer_id <> b.customer_id AND ic.currency <> ac.currency
+		UNION ALL
+		SELECT v.account_id, array_remove(ARRAY[
+			CASE WHEN v.invoiced_period IS DISTINCT FROM v.service_period THEN
+				format('voided billing is not of the service period of its invoice: %s, billing %s, invoice %s: %s',
+					   v.service_period, v.billing_no, v.invoice_number, v.invoiced_period) END,
+			CASE WHEN v.voided_at IS NULL THEN
+				format('voided billing is of an invoice that is not void: %s, billing %s, invoice %s',
+					   v.service_period, v.billing_no, v.invoice_number) END,
+			CASE WHEN v.credit > greatest(v.creditable, 0) THEN
+				format('voided credit is beyond what it might pay: %s, billing %s, invoice %s: credit %s, creditable %s',
+					   v.service_period, v.billing_no, v.invoice_number, v.credit, v.creditable) END,
+			CASE WHEN v.prior_balance - v.credit <> v.balance_after THEN
+				format('prior balance less credit is not the balance after: %s, billing %s, voided invoice %s: %s - %s is not %s',
+					   v.service_period, v.billing_no, v.invoice_number, v.prior_balance, v.credit,
+					   v.balance_after) END], NULL)
+		FROM voided v
+		UNION ALL
+		SELECT r.account_id, ARRAY[
+			format('balance after is not that of the ledger: %s, billing %s, invoice %s: balance after %s, ledger %s',
+				   r.service_period, r.billing_no, r.invoice_number, r.balance_after, r.ledger_balance)]
+		FROM recomputed r
+		WHERE r.balance_after <> r.ledger_balance AND r.is_certain
+		UNION ALL
+		SELECT t.account_id, ARRAY[
+			format('billing was on two invoices at once: %s, billing %s: invoice %s of %s, invoice %s of %s',
+				   t.service_period, t.billing_no, t.number_before, t.invoiced_before, t.invoice_number,
+				   t.invoiced_at)]
+		FROM (
+			SELECT t.account_id, t.service_period, t.billing_no, t.invoice_number, t.invoiced_at,
+				lag(t.invoice_number) OVER billing AS number_before,
+				lag(t.invoiced_at) OVER billing AS invoiced_before,
+				lag(t.voided_at, 1, '-infinity') OVER billing AS voided_before
+			FROM (
+				SELECT v.account_id, v.service_period, v.billing_no, v.invoice_number, v.invoiced_at,
+					v.voided_at
+				FROM voided v
+				UNION ALL
+				SELECT b.account_id, b.service_period, b.billing_no, b.invoice_number, b.invoiced_at, NULL
+				FROM billing b
+				WHERE b.invoiced_at IS NOT NULL AND (b.account_id, b.service_period, b.billing_no) IN (
+					SELECT v.account_id, v.service_period, v.billing_no
+					FROM voided v)) t
+			WINDOW billing AS (PARTITION BY t.account_id, t.service_period, t.billing_no
+							   ORDER BY t.invoiced_at, t.voided_at)) t
+		WHERE coalesce(t.voided_before, 'infinity') > t.invoiced_at
+		UNION ALL
+		SELECT NULL, array_remove(ARRAY[
+			CASE WHEN i.voided_at IS NULL AND b.invoice_number IS NULL THEN
+				format('invoice bills nothing: invoice %s, %s', i.invoice_number, i.service_period) END,
+			CASE WHEN i.voided_at IS NOT NULL AND v.invoice_number IS NULL THEN
+				format('void invoice does not show what it billed: invoice %s, %s', i.invoice_number,
+					   i.service_period) END,
+			CASE WHEN i.voided_at < i.recorded_at THEN
+				format('invoice was void before it was issued: invoice %s: issued %s, void %s',
+					   i.invoice_number, i.recorded_at, i.voided_at) END,
+			CASE WHEN i.voided_at IS NOT NULL AND coalesce(btrim(i.void_reason), '') = '' THEN
+				format('invoice is void without a reason: invoice %s', i.invoice_number) END], NULL)
+		FROM creditmemo.invoice i
+		LEFT JOIN (
+			SELECT DISTINCT b.invoice_number
+			FROM billing b
+			WHERE b.invoiced_at IS NOT NULL) b ON b.invoice_number = i.invoice_number
+		LEFT JOIN (
+			SELECT DISTINCT v.invoice_number
+			FROM creditmemo.voided_billing v) v ON v.invoice_number = i.invoice_number
+		UNION ALL
+		SELECT s.account_id, ARRAY[
+			format('credit of a service is beyond what it may pay: %s, %s: credit %s, charged %s',
+				   s.service_period, s.service, s.credit, s.charged)]
+		FROM service s
+		WHERE NOT s.credit BETWEEN 0 AND greatest(s.charged, 0)
+		UNION ALL
+		SELECT i.account_id, ARRAY[
+			format('credit lies idle beside an open billing: %s, billing %s: %s unpaid, credit memo %s has %s',
+				   i.service_period, i.billing_no, i.room, i.memo_number, i.balance)]
+		FROM idle i
+		WHERE i.services IS NULL
+		UNION ALL
+		SELECT i.account_id, ARRAY[
+			format('credit lies idle beside an open billing: %s, billing %s: %s unpaid, %s of it for %s, credit memo %s has %s',
+				   i.service_period, i.billing_no, i.room, least(i.room, s.charged - s.credit), s.service,
+				   i.memo_number, i.balance)]
+		FROM idle i
+		JOIN service s ON s.account_id = i.account_id AND s.service_period = i.service_period
+		WHERE s.charged > greatest(s.credit, 0) AND s.service = ANY (i.services)
+		UNION ALL
+		SELECT m.account_id, ARRAY[
+			format('credit of the account is out of range: issued %s', sum(m.amount))]
+		FROM memo m
+		GROUP BY m.account_id
+		HAVING sum(m.amount) >= 1000000000000000
+	)
+	SELECT split_part(f.found, ': ', 1), f.account_id, substr(f.found, strpos(f.found, ': ') + 2)
+	FROM (
+		SELECT f.account_id, unnest(f.found) AS found
+		FROM finding f
+		WHERE f.found <> '{}') f;
 END;
 COMMENT ON FUNCTION creditmemo.verify() IS
-'Checks the books from their rows: every balance, billing and entry against what it must be. No row means that they are sound';
+'Checks the books from their rows: every balance, billing, entry and invoice against what it must be. No row means that they are sound';
 
 -- ---------------------------------------------------------------------------------------------
 -- Who may use them
