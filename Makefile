@@ -8,10 +8,11 @@ DATA = $(wildcard sql/creditmemo--*.sql)
 PG_CPPFLAGS = -I$(srcdir)/src -fvisibility=hidden
 
 REGRESS = install first_memo several_accounts memo_order eligibility purchase_orders refunds \
-	services loads memo_changes restatement voids closing moved_accounts errors restored guards verify
+	services loads memo_changes restatement voids closing moved_accounts symptoms errors restored \
+	guards verify
 REGRESS_OPTS = --inputdir=test --load-extension=creditmemo
-ISOLATION = load_load load_load_open load_memo load_invoice load_expiry memo_memo memo_invoice \
-	invoice_invoice refund_others
+ISOLATION = load_load_open load_expiry refund_others fold_locked_lines pairs_read_committed \
+	pairs_repeatable_read pairs_serializable
 ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=creditmemo
 EXTRA_CLEAN = results regression.diffs regression.out
 
