@@ -8,6 +8,22 @@
 
 #include "account.h"
 
+/* The account ids of the rows of a look-up, which are in the column. */
+List *
+read_account_ids(Books *books, BooksLookup lookup, int column, int nkeys, const Datum *keys)
+{
+	List	   *account_ids = NIL;
+	RowScan		rows;
+
+	begin_rows(&rows, books, lookup, ForwardScanDirection, nkeys, keys);
+	while (next_row(&rows))
+		account_ids = lappend(account_ids,
+							  copy_text(get_required_column(books, rows.table, rows.row, column),
+										CurrentMemoryContext));
+	end_rows(&rows);
+	return account_ids;
+}
+
 /* Accounts to be locked, from a list of their ids that may be in any order and name some twice. */
 AccountChange *
 changes_for_accounts(List *account_ids, LockTupleMode lock, int *nchanges)

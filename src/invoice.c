@@ -69,41 +69,24 @@ require_usable_number(Books *books, text *invoice_number)
 				 errhint("Give a new number; that of a voided invoice cannot be used again.")));
 }
 
-/* The accounts that the caller named, or all of the customer. */
+/* The accounts that the caller named. */
 static List *
-accounts_to_bill(Books *books, const Invoice *invoice, ArrayType *named)
+named_accounts(ArrayType *named)
 {
 	List	   *account_ids = NIL;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
 
-	if (named != NULL)
+	deconstruct_array(named, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
 	{
-		Datum	   *elements;
-		bool	   *nulls;
-		int			n;
-
-		deconstruct_array(named, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
-		for (int i = 0; i < n; i++)
-		{
-			if (nulls[i])
-				ereport(ERROR,
-						(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						 errmsg("an account to invoice is null"),
-						 errhint("Give ids of member accounts, or null instead of the array for all.")));
-			account_ids = lappend(account_ids, DatumGetTextPP(elements[i]));
-		}
-	}
-	else
-	{
-		Datum		key = PointerGetDatum(invoice->customer_id);
-		RowScan		rows;
-
-		begin_rows(&rows, books, ACCOUNTS_OF_CUSTOMER, ForwardScanDirection, 1, &key);
-		while (next_row(&rows))
-			account_ids = lappend(account_ids,
-								  copy_text(get_required_column(books, MEMBER_ACCOUNT, rows.row,
-																ACCOUNT_ID),
-											CurrentMemoryContext));
-		end_rows(&rows);
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("an account to invoice is null"),
+					 errhint("Give ids of member accounts, or null instead of the array for all.")));
+		account_ids = lappend(account_ids, DatumGetTextPP(elements[i]));
 	}
 	return account_ids;
 }
@@ -121,13 +104,16 @@ is_account_of_customer(Books *books, text *account_id, const text *customer_id)
 }
 
 /*
- * Locks the accounts FOR UPDATE, in order.  Raises an error for unknown accounts and for accounts of
- * another customer, if the caller named them; one that moved while we waited is left out.
+ * Locks the accounts FOR UPDATE, in order: those that the caller named, or else all of the customer.
+ * Raises an error for unknown accounts and for accounts of another customer, if they were named; one
+ * that moved while we waited is left out.
  */
 static AccountChange *
-lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, bool named,
-					  int *naccounts)
+lock_accounts_to_bill(Books *books, const Invoice *invoice, ArrayType *named, int *naccounts)
 {
+	Datum		key = PointerGetDatum(invoice->customer_id);
+	List	   *account_ids = named != NULL ? named_accounts(named) :
+		read_account_ids(books, ACCOUNTS_OF_CUSTOMER, ACCOUNT_ID, 1, &key);
 	int			nlocked;
 	AccountChange *accounts = changes_for_accounts(account_ids, LockTupleExclusive, &nlocked);
 	List	   *others = NIL;
@@ -140,7 +126,7 @@ lock_accounts_to_bill(Books *books, const Invoice *invoice, List *account_ids, b
 			accounts[(*naccounts)++] = accounts[i];
 		else
 			others = lappend(others, accounts[i].account_id);
-	if (named && others != NIL)
+	if (named != NULL && others != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an invoice of customer \"%s\" cannot bill another customer's account",
@@ -306,10 +292,8 @@ issue_invoice(PG_FUNCTION_ARGS)
 	invoice.due_date = due_date(books, &invoice);
 	require_usable_number(books, invoice.invoice_number);
 	accounts = lock_accounts_to_bill(books, &invoice,
-									 accounts_to_bill(books, &invoice,
-													  PG_ARGISNULL(4) ? NULL :
-													  PG_GETARG_ARRAYTYPE_P(4)),
-									 !PG_ARGISNULL(4), &naccounts);
+									 PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4),
+									 &naccounts);
 	for (int i = 0; i < naccounts; i++)
 		nbillings += invoice_account(books, &invoice, &accounts[i]);
 	if (nbillings == 0)

@@ -42,6 +42,8 @@ typedef struct AccountChange
 	bool		opens_periods;	/* closed_through is earlier than it was */
 } AccountChange;
 
+extern List *read_account_ids(Books *books, BooksLookup lookup, int column, int nkeys,
+							  const Datum *keys);
 extern AccountChange *changes_for_accounts(List *account_ids, LockTupleMode lock,
 											int *nchanges);
 extern void lock_accounts(Books *books, AccountChange *changes, int nchanges);

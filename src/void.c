@@ -57,17 +57,9 @@ static text *
 account_of_memo(Books *books, text *memo_number, text *account_id)
 {
 	Datum		keys[2] = {PointerGetDatum(memo_number), PointerGetDatum(account_id)};
-	List	   *account_ids = NIL;
-	RowScan		rows;
+	List	   *account_ids = read_account_ids(books, MEMOS_BY_NUMBER, MEMO_ACCOUNT_ID,
+											  account_id != NULL ? 2 : 1, keys);
 
-	begin_rows(&rows, books, MEMOS_BY_NUMBER, ForwardScanDirection, account_id != NULL ? 2 : 1,
-			   keys);
-	while (next_row(&rows))
-		account_ids = lappend(account_ids,
-							  copy_text(get_required_column(books, CREDIT_MEMO, rows.row,
-															MEMO_ACCOUNT_ID),
-										CurrentMemoryContext));
-	end_rows(&rows);
 	if (list_length(account_ids) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_CARDINALITY_VIOLATION),
@@ -128,18 +120,10 @@ static AccountChange *
 lock_accounts_on_invoice(Books *books, text *invoice_number, int *naccounts)
 {
 	Datum		key = PointerGetDatum(invoice_number);
-	List	   *account_ids = NIL;
-	AccountChange *accounts;
-	RowScan		rows;
+	AccountChange *accounts =
+		changes_for_accounts(read_account_ids(books, BILLINGS_OF_INVOICE, BILLING_ACCOUNT_ID, 1,
+											  &key), LockTupleExclusive, naccounts);
 
-	begin_rows(&rows, books, BILLINGS_OF_INVOICE, ForwardScanDirection, 1, &key);
-	while (next_row(&rows))
-		account_ids = lappend(account_ids,
-							  copy_text(get_required_column(books, BILLING, rows.row,
-															BILLING_ACCOUNT_ID),
-										CurrentMemoryContext));
-	end_rows(&rows);
-	accounts = changes_for_accounts(account_ids, LockTupleExclusive, naccounts);
 	lock_accounts(books, accounts, *naccounts);
 
 	for (int i = 0; i < *naccounts; i++)
