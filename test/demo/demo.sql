@@ -1,4 +1,4 @@
--- Three months of a reseller of AWS with two customers: what the statements of README.md do.
+-- Three months of a reseller of AWS with two customers, and what came after.
 
 \set ON_ERROR_STOP on
 \set QUIET on
@@ -85,6 +85,22 @@ FROM invoice_email ORDER BY invoice_number;
 \pset tuples_only off
 
 \echo
+\echo 'AWS RESTATES MARCH'
+\echo 'The invoice is voided, the whole bill loaded again over the old one, invoiced, and the month closed.'
+\echo
+SELECT void_invoice('SI1006', 'AWS restated March') \g /dev/null
+UPDATE bill SET amount = 5.25
+WHERE service_period = '2019-03-01' AND account_id = '410022227702' AND source_id = '2019-03-a';
+INSERT INTO utilization (service_period, account_id, service, description, amount, source_id)
+SELECT service_period, account_id, service, description, amount, source_id
+FROM bill
+ON CONFLICT (account_id, source_id) DO UPDATE SET amount = excluded.amount;
+SELECT issue_invoice('SI1007', 'HARBOR', '2019-03-01', '2019-04-08') \g /dev/null
+SELECT close_period('2019-03-01') \g /dev/null
+SELECT invoice_number AS invoice, total_utilization, credit_applied, balance_due,
+	CASE WHEN voided_at IS NOT NULL THEN 'void' ELSE '' END AS void
+FROM invoice_face WHERE invoice_number IN ('SI1006', 'SI1007') ORDER BY invoice_number;
+
 \echo 'CREDIT MEMOS AFTER'
 \echo
 SELECT memo_number AS memo, account_id, po_number AS po, po_number_now AS po_now, amount, applied, balance,
