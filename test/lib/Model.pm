@@ -50,7 +50,7 @@ sub move_account
 	my ($self, $account_id, $column, $value) = @_;
 	my $account = $self->{account}{$account_id};
 	return if $account->{$column} eq $value;
-	return '55000' if any { $_->{balance} > 0 || (!defined $_->{void_reason} && _expired($_) > 0) } @{ $account->{memos} };
+	return '55000' if any { $_->{balance} > 0 || _expired($_) > 0 } @{ $account->{memos} };
 	return '55000' if any { _has_something_to_bill($_) } _billings($account);
 	return '55000' if $column eq 'customer_id'
 	  && $self->{currency}{$value} ne $self->{currency}{ $account->{customer_id} }
@@ -132,8 +132,7 @@ sub write_lines
 	{
 		my ($old, $new) = @$change;
 		return '55000' if $old && !$self->is_changeable($old);
-		return '55000' if $new && $self->is_closed($new);
-		return '55000' if any { $_ && $self->_is_of_another_customer($_) } $old, $new;
+		return '55000' if $new && $self->is_barred($new);
 	}
 	for my $change (@changes)
 	{
@@ -154,25 +153,20 @@ sub write_lines
 	return;
 }
 
-sub is_closed
+# Whether the line's period takes no lines: it is closed, or invoiced to a customer that the account had before.
+sub is_barred
 {
 	my ($self, $line) = @_;
-	return _is_closed($self->{account}{ $line->{account_id} }, $line->{service_period});
+	my ($account, $period) = ($self->{account}{ $line->{account_id} }, $line->{service_period});
+	my $last = first { defined $_->{invoice_number} } reverse _billings($account, $period);
+	return _is_closed($account, $period)
+	  || $last && $self->{invoice}{ $last->{invoice_number} }{customer_id} ne $account->{customer_id};
 }
 
 sub is_changeable
 {
 	my ($self, $line) = @_;
-	return _is_open($self->_billing_of($line)) && !$self->is_closed($line);
-}
-
-# Whether the line's account has moved since its period was invoiced.
-sub _is_of_another_customer
-{
-	my ($self, $line) = @_;
-	my $account = $self->{account}{ $line->{account_id} };
-	my ($last) = reverse grep { defined $_->{invoice_number} } _billings($account, $line->{service_period});
-	return $last && $self->{invoice}{ $last->{invoice_number} }{customer_id} ne $account->{customer_id};
+	return _is_open($self->_billing_of($line)) && !$self->is_barred($line);
 }
 
 # ---- invoices ----
@@ -516,17 +510,18 @@ sub _give_back
 	$too_much -= _release($call, $period, $open, $_, $too_much) foreach @all;
 }
 
+# What has expired of a memo and would be restored; of a void one nothing is.
 sub _expired
 {
 	my ($memo) = @_;
+	return 0 if defined $memo->{void_reason};
 	return -sum0 map { $_->{amount} } grep { $_->{type} =~ /^(expire|restore)$/ } @{ $memo->{entries} };
 }
 
-# What had expired of memos that may be spent again.
 sub _restore
 {
 	my ($account, $call) = @_;
-	for my $memo (grep { !defined $_->{void_reason} && !_is_closed($account, $_->{last_period}) } @{ $account->{memos} })
+	for my $memo (grep { !_is_closed($account, $_->{last_period}) } @{ $account->{memos} })
 	{
 		my $expired = _expired($memo);
 		_enter($memo, $call, 'restore', $expired) if $expired > 0;
