@@ -500,19 +500,20 @@ AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION creditmemo.issue_invoice(text, text, date, date, text[]) IS
 'Puts the customer''s open billings of a service period (of all accounts, or the given ones) on an invoice, and fixes their PO and balances';
 
-CREATE FUNCTION creditmemo.void_invoice(invoice_number text, reason text)
+CREATE FUNCTION creditmemo.void_invoice(invoice_number text, reason text DEFAULT NULL)
 RETURNS creditmemo.invoice
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION creditmemo.void_invoice(text, text) IS
-'Takes an invoice back: its billings are open again, take up what came after them, and are settled anew';
+'Takes an invoice back, for a reason that has to be given: its billings are open again, take up what came after them, and are settled anew';
 
-CREATE FUNCTION creditmemo.void_memo(memo_number text, reason text, account_id text DEFAULT NULL)
+CREATE FUNCTION creditmemo.void_memo(memo_number text, reason text DEFAULT NULL,
+	account_id text DEFAULT NULL)
 RETURNS creditmemo.credit_memo
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION creditmemo.void_memo(text, text, text) IS
-'Takes a credit memo back: open billings release what it paid, the rest is written off. What invoices say it paid stays paid. The account is needed only where several have a memo of that number';
+'Takes a credit memo back, for a reason that has to be given: open billings release what it paid, the rest is written off. What invoices say it paid stays paid. The account is needed only where several have a memo of that number';
 
 CREATE FUNCTION creditmemo.close_period(service_period date, payer_account_id text DEFAULT NULL)
 RETURNS bigint
@@ -527,7 +528,7 @@ RETURNS bigint
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION creditmemo.reopen_period(date, text, text) IS
-'Opens a closed service period and all after it again, for a reason; memos that expired with them are restored. Returns how many accounts it reopened';
+'Opens a closed service period and all after it again, for a reason that has to be given; memos that expired with them are restored. Returns how many accounts it reopened';
 
 CREATE FUNCTION creditmemo.balance_as_of(at timestamptz)
 RETURNS TABLE (account_id text, memo_id bigint, balance numeric)

@@ -86,7 +86,7 @@ lock_accounts(Books *books, AccountChange *changes, int nchanges)
 				 errmsg_plural("unknown member account", "unknown member accounts",
 							   list_length(unknown)),
 				 errdetail("Not in creditmemo.member_account: %s.", account_list_text(unknown)),
-				 errhint("Insert what is missing into creditmemo.member_account first, with its payer account and customer.")));
+				 errhint("Check the ids (leading zeros are kept), or insert what is missing into creditmemo.member_account first, with its payer account and customer.")));
 	for (int i = 0; i < nchanges; i++)
 		if (changes[i].nperiods > 0)
 			refuse_closed_period(&changes[i], changes[i].periods[0].service_period);

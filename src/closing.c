@@ -50,7 +50,7 @@ begin_closing(FunctionCallInfo fcinfo, Closing *closing)
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("unknown payer account \"%s\"",
 						text_to_cstring(closing->payer_account_id)),
-				 errhint("Look it up in creditmemo.payer_account.")));
+				 errhint("Look it up in creditmemo.payer_account. A reason is given with reason => '...'.")));
 }
 
 static bool
@@ -102,22 +102,26 @@ lock_accounts_to_close(const Closing *closing, int *naccounts)
 	return accounts;
 }
 
-/* Whether the account has something to bill for the period or before. */
-static bool
-is_unbilled(const Closing *closing, const AccountChange *account)
+/* The account and its first period, through the one to close, that is to be billed; null if none. */
+static text *
+first_unbilled(const Closing *closing, const AccountChange *account)
 {
 	Books	   *books = closing->books;
 	Datum		key = PointerGetDatum(account->account_id);
-	bool		found = false;
+	text	   *found = NULL;
 	RowScan		rows;
 
 	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
-	while (!found && next_row(&rows))
+	while (found == NULL && next_row(&rows))
 	{
-		if (DatumGetDateADT(get_required_column(books, BILLING, rows.row,
-												BILLING_SERVICE_PERIOD)) > closing->service_period)
+		DateADT		service_period =
+			DatumGetDateADT(get_required_column(books, BILLING, rows.row, BILLING_SERVICE_PERIOD));
+
+		if (service_period > closing->service_period)
 			break;
-		found = is_open_billing(books, rows.row) && has_something_to_bill(books, rows.row);
+		if (is_open_billing(books, rows.row) && has_something_to_bill(books, rows.row))
+			found = cstring_to_text(psprintf("%s (%s)", text_to_cstring(account->account_id),
+											 service_period_text(service_period)));
 	}
 	end_rows(&rows);
 	return found;
@@ -129,16 +133,35 @@ refuse_unbilled_accounts(const Closing *closing, const AccountChange *accounts, 
 	List	   *unbilled = NIL;
 
 	for (int i = 0; i < naccounts; i++)
-		if (is_unbilled(closing, &accounts[i]))
-			unbilled = lappend(unbilled, accounts[i].account_id);
+	{
+		text	   *first = first_unbilled(closing, &accounts[i]);
+
+		if (first != NULL)
+			unbilled = lappend(unbilled, first);
+	}
 	if (unbilled != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("service period %s cannot be closed before it is invoiced",
 						service_period_text(closing->service_period)),
-				 errdetail("That period or an earlier one is still to be billed for: %s.",
+				 errdetail("Still to be billed: %s.",
 						   account_list_text(unbilled)),
 				 errhint("See creditmemo.unbilled, and issue invoices first.")));
+}
+
+/* Credit that ends with a period expires, even if that has not ended: then it was hardly meant. */
+static void
+warn_of_future_period(const Closing *closing)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	DateADT		today = DatumGetDateADT(DirectFunctionCall1(timestamptz_date,
+															TimestampTzGetDatum(now)));
+
+	if (closing->service_period >= month_of(today))
+		ereport(WARNING,
+				(errmsg("service period %s has not ended yet",
+						service_period_text(closing->service_period)),
+				 errhint("If it was closed by mistake, open it again with reopen_period().")));
 }
 
 /* Writes what the account is closed through now. */
@@ -188,7 +211,10 @@ close_accounts(Closing *closing)
 	AccountChange *accounts = lock_accounts_to_close(closing, &naccounts);
 
 	if (!closing->reopen)
+	{
 		refuse_unbilled_accounts(closing, accounts, naccounts);
+		warn_of_future_period(closing);
+	}
 	for (int i = 0; i < naccounts; i++)
 	{
 		accounts[i].is_closed = true;
@@ -237,8 +263,8 @@ reopen_period(PG_FUNCTION_ARGS)
 	Closing		closing = {0};
 
 	PreventCommandIfReadOnly("reopen_period()");
+	begin_closing(fcinfo, &closing);
 	closing.reopen = true;
 	closing.reason = get_reason(fcinfo, 2);
-	begin_closing(fcinfo, &closing);
 	PG_RETURN_DATUM(close_accounts(&closing));
 }

@@ -40,7 +40,7 @@ due_date(Books *books, const Invoice *invoice)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("unknown customer \"%s\"", text_to_cstring(invoice->customer_id)),
-				 errhint("Insert it into creditmemo.customer first.")));
+				 errhint("Look its id up in creditmemo.customer, or insert it there first.")));
 	date = (int64) invoice->invoice_date +
 		DatumGetInt32(get_required_column(books, CUSTOMER, row, CUSTOMER_PAYMENT_TERMS_DAYS));
 	if (!IS_VALID_DATE(date))

@@ -70,6 +70,28 @@ account_of_memo(Books *books, text *memo_number, text *account_id)
 	return account_ids == NIL ? NULL : linitial(account_ids);
 }
 
+pg_noreturn static void refuse_unknown_memo(Books *books, text *memo_number, text *account_id);
+
+/* Raises the error for a number that no memo has, or none of the account if that is given. */
+static void
+refuse_unknown_memo(Books *books, text *memo_number, text *account_id)
+{
+	Datum		key = PointerGetDatum(memo_number);
+	List	   *others = read_account_ids(books, MEMOS_BY_NUMBER, MEMO_ACCOUNT_ID, 1, &key);
+
+	if (account_id != NULL && others != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("member account \"%s\" has no credit memo \"%s\"",
+						text_to_cstring(account_id), text_to_cstring(memo_number)),
+				 errdetail("Accounts that have one: %s.", account_list_text(others)),
+				 errhint("The arguments are number, reason and account.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("there is no credit memo \"%s\"", text_to_cstring(memo_number)),
+			 errhint("Look its number up in creditmemo.memo_balance.")));
+}
+
 /*
  * void_memo(memo_number text, reason text, account_id text) returns credit_memo
  *
@@ -97,10 +119,7 @@ void_memo(PG_FUNCTION_ARGS)
 		lock_accounts(books, &change, 1);
 	keys[1] = PointerGetDatum(change.account_id);
 	if (change.account_id == NULL || !find_row(books, MEMOS_BY_NUMBER, 2, keys, &row))
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("there is no credit memo \"%s\"", text_to_cstring(memo_number)),
-				 errhint("Look its number up in creditmemo.memo_balance.")));
+		refuse_unknown_memo(books, memo_number, PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 	require_not_void(books, CREDIT_MEMO, row, MEMO_VOIDED_AT, MEMO_VOID_REASON, "credit memo",
 					 memo_number);
 	change.voided_memo = DatumGetInt64(get_required_column(books, CREDIT_MEMO, row, MEMO_ID));

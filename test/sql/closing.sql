@@ -101,3 +101,8 @@ ORDER BY memo_number;
 SELECT count(*) FROM balance_as_of('2019-01-01');
 SELECT count(*) FROM balance_as_of('infinity') b JOIN credit_memo m USING (account_id, memo_id) WHERE b.balance = m.balance;
 SELECT count(*) FROM balance_as_of(NULL);
+-- a month that has not ended is hardly meant
+INSERT INTO payer_account VALUES ('999999999993');
+INSERT INTO member_account (account_id, payer_account_id, customer_id) VALUES ('000022223333', '999999999993', 'ZEBRA');
+SELECT close_period('9999-12-01', '999999999993');
+SELECT * FROM verify();
