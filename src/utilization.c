@@ -39,7 +39,7 @@ typedef struct Statement
 	int			awaited;		/* a bit for each operation whose AFTER trigger is to come */
 	MemoryContext context;		/* all of it lives here */
 	MemoryContextCallback forget;
-	struct line_sums_hash *sums;	/* null: nothing changed yet */
+	struct line_sums_hash *sums;	/* null: none has been called with lines */
 	List	   *new_lines;		/* NewLines that may have to be numbered */
 } Statement;
 
@@ -409,7 +409,7 @@ static void
 sum_lines(Statement *statement, Lines *lines)
 {
 	if (statement->sums == NULL)
-		statement->sums = line_sums_create(statement->context, 256, NULL);
+		statement->sums = line_sums_create(statement->context, 8, NULL);
 	while (next_line(lines))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(lines->line_context);
@@ -534,28 +534,30 @@ settle_statement(Statement *statement, Books *books, const TriggerData *call)
 	}
 }
 
+/* Notes that the operation gave the table lines that may have to be numbered. */
+static void
+note_new_lines(Statement *statement, const TriggerData *call)
+{
+	MemoryContext caller = MemoryContextSwitchTo(statement->context);
+	NewLines   *new_lines = palloc(sizeof(NewLines));
+
+	new_lines->old = call->tg_oldtable;
+	new_lines->new = call->tg_newtable;
+	statement->new_lines = lappend(statement->new_lines, new_lines);
+	MemoryContextSwitchTo(caller);
+}
+
 /* Takes up what an operation changed. */
 static void
 take_operation(Statement *statement, Books *books, const TriggerData *call)
 {
-	MemoryContext caller;
 	Lines		lines;
 
 	begin_lines(&lines, books, call, call->tg_oldtable, call->tg_newtable);
 	sum_lines(statement, &lines);
 	end_lines(&lines);
-	if (call->tg_newtable == NULL)
-		return;
-
-	caller = MemoryContextSwitchTo(statement->context);
-	{
-		NewLines   *new_lines = palloc(sizeof(NewLines));
-
-		new_lines->old = call->tg_oldtable;
-		new_lines->new = call->tg_newtable;
-		statement->new_lines = lappend(statement->new_lines, new_lines);
-	}
-	MemoryContextSwitchTo(caller);
+	if (call->tg_newtable != NULL)
+		note_new_lines(statement, call);
 }
 
 static bool
