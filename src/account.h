@@ -110,6 +110,8 @@ extern bool lock_account(Books *books, AccountChange *change, LockTupleMode mode
 /* billing.c */
 extern bool is_open_billing(Books *books, TupleTableSlot *row);
 extern bool has_something_to_bill(Books *books, TupleTableSlot *row);
+extern bool find_unbilled_period(Books *books, text *account_id, DateADT last_period,
+								 DateADT *service_period);
 extern Period *get_period(Account *account, DateADT service_period);
 extern int32 counts_for(const Period *period, int32 billing_no);
 extern void read_billings(Account *account, const DateADT *service_period);

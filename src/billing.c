@@ -76,6 +76,30 @@ has_something_to_bill(Books *books, TupleTableSlot *row)
 	return found;
 }
 
+/*
+ * Finds the account's first period, up to the last one given, that has something to bill; false if
+ * there is none.
+ */
+bool
+find_unbilled_period(Books *books, text *account_id, DateADT last_period, DateADT *service_period)
+{
+	Datum		key = PointerGetDatum(account_id);
+	bool		found = false;
+	RowScan		rows;
+
+	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
+	while (!found && next_row(&rows))
+	{
+		*service_period = DatumGetDateADT(get_required_column(books, BILLING, rows.row,
+															  BILLING_SERVICE_PERIOD));
+		if (*service_period > last_period)
+			break;
+		found = is_open_billing(books, rows.row) && has_something_to_bill(books, rows.row);
+	}
+	end_rows(&rows);
+	return found;
+}
+
 static void
 add_folding(Period *period, int32 billing_no, int32 folded_into, bool changed)
 {

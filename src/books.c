@@ -768,7 +768,8 @@ insert_row(Books *books, BooksTable table, const RowValues *values)
 }
 
 /*
- * The row that update_row() hands to row triggers, so that ours can tell it from somebody's UPDATE.  A trigger that updates in turn, by us or not, has another slot.
+ * The row that update_row() hands to row triggers, so that ours can tell it from somebody's UPDATE.
+ * A trigger that updates in turn, by us or not, has another slot.
  */
 static TupleTableSlot *row_being_updated = NULL;
 

@@ -102,31 +102,6 @@ lock_accounts_to_close(const Closing *closing, int *naccounts)
 	return accounts;
 }
 
-/* The account and its first period, through the one to close, that is to be billed; null if none. */
-static text *
-first_unbilled(const Closing *closing, const AccountChange *account)
-{
-	Books	   *books = closing->books;
-	Datum		key = PointerGetDatum(account->account_id);
-	text	   *found = NULL;
-	RowScan		rows;
-
-	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
-	while (found == NULL && next_row(&rows))
-	{
-		DateADT		service_period =
-			DatumGetDateADT(get_required_column(books, BILLING, rows.row, BILLING_SERVICE_PERIOD));
-
-		if (service_period > closing->service_period)
-			break;
-		if (is_open_billing(books, rows.row) && has_something_to_bill(books, rows.row))
-			found = cstring_to_text(psprintf("%s (%s)", text_to_cstring(account->account_id),
-											 service_period_text(service_period)));
-	}
-	end_rows(&rows);
-	return found;
-}
-
 static void
 refuse_unbilled_accounts(const Closing *closing, const AccountChange *accounts, int naccounts)
 {
@@ -134,10 +109,13 @@ refuse_unbilled_accounts(const Closing *closing, const AccountChange *accounts, 
 
 	for (int i = 0; i < naccounts; i++)
 	{
-		text	   *first = first_unbilled(closing, &accounts[i]);
+		text	   *account_id = accounts[i].account_id;
+		DateADT		first;
 
-		if (first != NULL)
-			unbilled = lappend(unbilled, first);
+		if (find_unbilled_period(closing->books, account_id, closing->service_period, &first))
+			unbilled = lappend(unbilled,
+							   cstring_to_text(psprintf("%s (%s)", text_to_cstring(account_id),
+														service_period_text(first))));
 	}
 	if (unbilled != NIL)
 		ereport(ERROR,
@@ -201,8 +179,9 @@ write_closing(const Closing *closing, int naccounts)
 }
 
 /*
- * Closes the accounts through the period, or reopens it: closes them through the one before; settling them
- * writes off what their memos have that ended, or restores it.  Returns how many there were.
+ * Closes the accounts through the period, or reopens it: closes them through the one before.
+ * Settling them writes off what their memos have that ended, or restores it.  Returns how many there
+ * were.
  */
 static Datum
 close_accounts(Closing *closing)

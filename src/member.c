@@ -71,20 +71,6 @@ prove_member_accounts(PG_FUNCTION_ARGS)
  * ---------------------------------------------------------------------------------------------
  */
 
-static bool
-has_unbilled_lines(Books *books, text *account_id)
-{
-	Datum		key = PointerGetDatum(account_id);
-	bool		found = false;
-	RowScan		rows;
-
-	begin_rows(&rows, books, BILLINGS_OF_ACCOUNT, ForwardScanDirection, 1, &key);
-	while (!found && next_row(&rows))
-		found = is_open_billing(books, rows.row) && has_something_to_bill(books, rows.row);
-	end_rows(&rows);
-	return found;
-}
-
 /* Whether a memo of the account has a balance, or would have one again if a period were reopened. */
 static bool
 has_credit(Books *books, text *account_id)
@@ -123,7 +109,8 @@ has_books(Books *books, text *account_id)
 static void
 refuse_open_account(Books *books, text *account_id)
 {
-	bool		unbilled = has_unbilled_lines(books, account_id);
+	DateADT		first;
+	bool		unbilled = find_unbilled_period(books, account_id, DATEVAL_NOEND, &first);
 
 	if (unbilled || has_credit(books, account_id))
 		ereport(ERROR,
@@ -171,10 +158,10 @@ refuse_other_currency(Books *books, text *account_id, text *old_customer_id,
  * customer, payer or closed_through changes.
  *
  * Raises generated_always for closed_through, which close_period() keeps: by hand, credit that ends
- * with the period would stay; object_not_in_prerequisite_state while something of
- * the account is open or where the new customer has another currency, lock_not_available where
- * another transaction is at work on the account: the UPDATE has locked it already, but not against
- * new charges, and to wait for those now could be a deadlock.
+ * with the period would stay; object_not_in_prerequisite_state while something of the account is
+ * open or where the new customer has another currency; lock_not_available where another transaction
+ * is at work on the account: the UPDATE has locked it already, but not against new charges, and to
+ * wait for those now could be a deadlock.
  */
 Datum
 move_member_account(PG_FUNCTION_ARGS)
