@@ -237,6 +237,7 @@ CREATE TABLE creditmemo.billing (
 	folded_into integer,
 	invoice_number text COLLATE "C",
 	po_number text,
+	payer_account_id text COLLATE "C",
 	prior_balance creditmemo.money_amount,
 	balance_after creditmemo.money_amount,
 	PRIMARY KEY (account_id, service_period, billing_no),
@@ -247,6 +248,7 @@ CREATE TABLE creditmemo.billing (
 	CONSTRAINT billing_invoiced_check
 		CHECK ((invoice_number IS NULL) = (prior_balance IS NULL)
 			   AND (invoice_number IS NULL) = (balance_after IS NULL)
+			   AND (invoice_number IS NULL) = (payer_account_id IS NULL)
 			   AND (invoice_number IS NOT NULL OR po_number IS NULL)),
 	CONSTRAINT billing_balance_check CHECK (prior_balance - credit = balance_after),
 	CONSTRAINT billing_folded_check
@@ -270,6 +272,7 @@ COMMENT ON COLUMN creditmemo.billing.due IS 'Utilization less credit';
 COMMENT ON COLUMN creditmemo.billing.folded_into IS 'The billing of this account and period that took its lines and credit over';
 COMMENT ON COLUMN creditmemo.billing.invoice_number IS 'The invoice it is on; null while it is open';
 COMMENT ON COLUMN creditmemo.billing.po_number IS 'The PO in force when it was invoiced';
+COMMENT ON COLUMN creditmemo.billing.payer_account_id IS 'The payer that the account was linked to when it was invoiced';
 COMMENT ON COLUMN creditmemo.billing.prior_balance IS 'The account''s credit before this billing, fixed when it was invoiced';
 COMMENT ON COLUMN creditmemo.billing.balance_after IS 'The account''s credit left for future use, fixed when it was invoiced';
 

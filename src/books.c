@@ -106,6 +106,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[BILLING_FOLDED_INTO] = "folded_into",
 			[BILLING_INVOICE_NUMBER] = "invoice_number",
 			[BILLING_PO_NUMBER] = "po_number",
+			[BILLING_PAYER_ACCOUNT_ID] = "payer_account_id",
 			[BILLING_PRIOR_BALANCE] = "prior_balance",
 			[BILLING_BALANCE_AFTER] = "balance_after",
 	}},

@@ -197,9 +197,22 @@ sum_of_balances(Books *books, text *account_id)
 	return sum;
 }
 
+/* The payer that the locked account is linked to now. */
+static text *
+payer_of_account(Books *books, text *account_id)
+{
+	Datum		key = PointerGetDatum(account_id);
+	TupleTableSlot *row;
+
+	if (!find_row(books, ACCOUNT_BY_ID, 1, &key, &row))
+		elog(ERROR, "member account \"%s\" is gone although it was locked", text_to_cstring(account_id));
+	return copy_text(get_required_column(books, MEMBER_ACCOUNT, row, ACCOUNT_PAYER_ACCOUNT_ID),
+					 CurrentMemoryContext);
+}
+
 /*
  * Puts the open billing of the account on the invoice; false if there is nothing to bill.  Fixes
- * its PO and its balances: what is left for future use is the balances of all the account's memos
+ * its PO, its payer and its balances: what is left for future use is the balances of all the account's memos
  * and the credit on its other open billings (rule Fixed when invoiced).  It is negative where this
  * one uses what another month's refund gives back that is not invoiced yet.
  */
@@ -222,6 +235,8 @@ invoice_account(Books *books, const Invoice *invoice, const AccountChange *accou
 	po_number = po_in_force(books, account->account_id);
 	if (po_number != NULL)
 		set_column(&values, BILLING_PO_NUMBER, PointerGetDatum(po_number));
+	set_column(&values, BILLING_PAYER_ACCOUNT_ID,
+			   PointerGetDatum(payer_of_account(books, account->account_id)));
 	update_row(books, BILLING, open.billing, &values);
 	return true;
 }

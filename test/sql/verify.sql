@@ -141,7 +141,7 @@ SELECT * FROM pg_temp.broken($$UPDATE billing SET creditable = creditable - 1 WH
 SELECT * FROM pg_temp.broken($$UPDATE utilization SET billing_no = 2 WHERE service_period = '2019-02-01';
 	UPDATE memo_entry SET billing_no = 2 WHERE service_period = '2019-02-01';
 	UPDATE billing SET billing_no = 2 WHERE service_period = '2019-02-01'$$);
-SELECT * FROM pg_temp.broken($$UPDATE billing SET invoice_number = NULL, po_number = NULL, prior_balance = NULL, balance_after = NULL
+SELECT * FROM pg_temp.broken($$UPDATE billing SET invoice_number = NULL, po_number = NULL, payer_account_id = NULL, prior_balance = NULL, balance_after = NULL
 	WHERE invoice_number = 'SI1'$$);
 SELECT * FROM pg_temp.broken($$UPDATE utilization SET billing_no = 2 WHERE account_id = '000011111002' AND source_id = 'b'$$);
 SELECT * FROM pg_temp.broken($$INSERT INTO billing (account_id, service_period, billing_no, utilization, creditable, credit, folded_into)
@@ -169,7 +169,7 @@ SELECT * FROM pg_temp.broken($$ALTER TABLE billing DROP CONSTRAINT billing_balan
 	UPDATE billing SET prior_balance = prior_balance + 1 WHERE invoice_number = 'SI2'$$);
 SELECT * FROM pg_temp.broken($$UPDATE billing SET prior_balance = prior_balance + 1, balance_after = balance_after + 1 WHERE invoice_number = 'SI2'$$);
 SELECT * FROM pg_temp.broken($$DELETE FROM billing WHERE account_id = '000011111004'$$);
-SELECT * FROM pg_temp.broken($$UPDATE billing SET invoice_number = NULL, po_number = NULL, prior_balance = NULL, balance_after = NULL WHERE invoice_number = 'SI6'$$);
+SELECT * FROM pg_temp.broken($$UPDATE billing SET invoice_number = NULL, po_number = NULL, payer_account_id = NULL, prior_balance = NULL, balance_after = NULL WHERE invoice_number = 'SI6'$$);
 -- voided invoices
 SELECT * FROM pg_temp.broken($$UPDATE utilization SET recorded_at = '2019-02-01' WHERE account_id = '000011111002';
 	UPDATE memo_entry SET recorded_at = '2019-02-01' WHERE account_id = '000011111002';
