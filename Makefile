@@ -1,5 +1,5 @@
-# make demo, make test: see README.md.  make, make install, make installcheck: as for any PGXS
-# extension, PG_CONFIG=… to choose a server.
+# make demo, make demo FOCUS=path/to/export.csv, make test: see README.md.  make, make install,
+# make installcheck: as for any PGXS extension, PG_CONFIG=… to choose a server.
 
 EXTENSION = creditmemo
 MODULE_big = creditmemo
@@ -9,7 +9,7 @@ PG_CPPFLAGS = -I$(srcdir)/src -fvisibility=hidden
 
 REGRESS = install first_memo several_accounts memo_order eligibility purchase_orders refunds \
 	services loads memo_changes restatement voids closing moved_accounts symptoms errors restored \
-	guards verify
+	guards imports verify
 REGRESS_OPTS = --inputdir=test --load-extension=creditmemo
 ISOLATION = load_load_open load_expiry refund_others fold_locked_lines pairs_read_committed \
 	pairs_repeatable_read pairs_serializable
@@ -21,6 +21,8 @@ ifneq ($(filter demo test,$(MAKECMDGOALS)),)
 
 .PHONY: demo test
 demo:
+	@test -z "$$FOCUS" || { test -f "$$FOCUS" && test -r "$$FOCUS"; } || \
+		{ echo "make demo: cannot read the file FOCUS=$$FOCUS" >&2; exit 1; }
 	@test/with-server test/demo/run
 test:
 	@test/with-server test/run

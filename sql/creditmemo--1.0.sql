@@ -366,6 +366,7 @@ CREATE TABLE creditmemo.provider_credit (
 	PRIMARY KEY (account_id, provider_credit_line_id),
 	UNIQUE (account_id, source_id)
 );
+CREATE INDEX provider_credit_payer_account_id_idx ON creditmemo.provider_credit (payer_account_id, service_period);
 SELECT pg_catalog.pg_extension_config_dump('creditmemo.provider_credit', '');
 SELECT pg_catalog.pg_extension_config_dump('creditmemo.provider_credit_provider_credit_line_id_seq', '');
 COMMENT ON TABLE creditmemo.provider_credit IS 'What AWS itself applied, to whichever account of the payer. Never paid to anybody: for comparing with our memos';
@@ -544,6 +545,573 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION creditmemo.balance_as_of(timestamptz) IS
 'Each credit memo''s balance as the ledger stood at that time; memos that were not in it yet are left out';
+
+CREATE FUNCTION creditmemo.account_list(account_ids text[]) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN array_to_string(account_ids[1:10], ', ')
+	|| CASE WHEN cardinality(account_ids) > 10 THEN format(' and %s more', cardinality(account_ids) - 10) ELSE '' END;
+COMMENT ON FUNCTION creditmemo.account_list(text[]) IS
+'Accounts as an error names them: at most ten, then a count';
+
+CREATE TYPE creditmemo.bill_import AS (
+	payer_account_id text,
+	billing_period date,
+	currency text,
+	lines_read bigint,
+	lines_inserted bigint,
+	lines_restated bigint,
+	lines_withdrawn bigint,
+	lines_unchanged bigint,
+	exact_total numeric,
+	rounded_total numeric,
+	rounding_difference numeric,
+	credits_read bigint,
+	exact_credit numeric,
+	rounded_credit numeric,
+	is_final boolean
+);
+COMMENT ON TYPE creditmemo.bill_import IS 'What import_focus() and import_cur() did with the bill of a payer and month';
+COMMENT ON COLUMN creditmemo.bill_import.payer_account_id IS 'The payer whose bill it is';
+COMMENT ON COLUMN creditmemo.bill_import.billing_period IS 'Month of the bill (first day)';
+COMMENT ON COLUMN creditmemo.bill_import.currency IS 'Currency of the bill';
+COMMENT ON COLUMN creditmemo.bill_import.lines_read IS 'Lines of the bill, those of AWS''s credit too';
+COMMENT ON COLUMN creditmemo.bill_import.lines_inserted IS 'Lines of utilization that are new; where the bill was imported before, the differences to lines that are invoiced or closed';
+COMMENT ON COLUMN creditmemo.bill_import.lines_restated IS 'Lines of utilization that were changed';
+COMMENT ON COLUMN creditmemo.bill_import.lines_withdrawn IS 'Lines of utilization that were deleted, because the bill has them no more';
+COMMENT ON COLUMN creditmemo.bill_import.lines_unchanged IS 'Lines of utilization that stayed as they were';
+COMMENT ON COLUMN creditmemo.bill_import.exact_total IS 'What the bill charges, without AWS''s credit, with all its decimals';
+COMMENT ON COLUMN creditmemo.bill_import.rounded_total IS 'What it comes to in utilization: the sum over accounts and months of usage, each rounded to cents';
+COMMENT ON COLUMN creditmemo.bill_import.rounding_difference IS 'The rounded total less the exact one';
+COMMENT ON COLUMN creditmemo.bill_import.credits_read IS 'Lines of AWS''s credit';
+COMMENT ON COLUMN creditmemo.bill_import.exact_credit IS 'What they come to, as on the bill: negative';
+COMMENT ON COLUMN creditmemo.bill_import.rounded_credit IS 'What they come to in provider_credit, in cents';
+COMMENT ON COLUMN creditmemo.bill_import.is_final IS 'Whether every line names the invoice of AWS that it is on: until then AWS may change the bill';
+
+CREATE FUNCTION creditmemo.require_bill_columns(source regclass, VARIADIC names text[]) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	missing text;
+BEGIN
+	IF source IS NULL THEN
+		RAISE EXCEPTION 'the source of the bill cannot be null'
+			USING ERRCODE = 'null_value_not_allowed', HINT = 'Name a table, view or foreign table.';
+	END IF;
+	SELECT string_agg(format('"%s"', n.name), ', ' ORDER BY n.place) INTO missing
+	FROM unnest(names) WITH ORDINALITY n (name, place)
+	WHERE NOT EXISTS (
+		SELECT
+		FROM regexp_split_to_table(n.name, ' or ') alternative
+		WHERE creditmemo.bill_column(source, 'text', alternative) <> 'NULL::text');
+	IF missing IS NOT NULL THEN
+		RAISE EXCEPTION '% has no column %', source, missing
+			USING ERRCODE = 'undefined_column', TABLE = source::text,
+				HINT = 'Columns are found by name, without regard to case and punctuation; a view can rename them.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.require_bill_columns(regclass, text[]) IS
+'Part of import_focus() and import_cur(): an error that names the columns which the source does not have; "a or b": either';
+
+CREATE FUNCTION creditmemo.bill_column(source regclass, kind text, VARIADIC names text[]) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	candidate text;
+	found text[];
+	type regtype;
+	category "char";
+BEGIN
+	FOREACH candidate IN ARRAY names LOOP
+		SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum), min(a.atttypid::oid), min(t.typcategory)
+		INTO found, type, category
+		FROM pg_attribute a
+		JOIN pg_type t ON t.oid = a.atttypid
+		WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped
+			AND lower(regexp_replace(a.attname, '[^[:alnum:]]', '', 'g'))
+				= lower(regexp_replace(candidate, '[^[:alnum:]]', '', 'g'));
+		IF cardinality(found) > 1 THEN
+			RAISE EXCEPTION '% has several columns "%": %', source, candidate, array_to_string(found, ', ')
+				USING ERRCODE = 'ambiguous_column', TABLE = source::text,
+					HINT = 'Import from a view that has only the right one.';
+		END IF;
+		CONTINUE WHEN found IS NULL;
+		IF kind = 'amount' THEN
+			-- of a floating point number what it reads as, not its first 15 digits
+			RETURN format(CASE WHEN category = 'N' AND type NOT IN ('real'::regtype, 'double precision'::regtype)
+							   THEN '%s::numeric' ELSE 'nullif(%s::text, '''')::numeric' END, found[1]);
+		END IF;
+		RETURN format(CASE
+			WHEN kind = 'month' AND type = 'timestamptz'::regtype THEN 'left((%s AT TIME ZONE ''UTC'')::text, 7)'
+			WHEN kind = 'month' THEN 'nullif(left(%s::text, 7), '''')'
+			-- a number has lost the zeros that an account id begins with
+			WHEN kind = 'account' AND category = 'N' THEN 'lpad(%1$s::text, greatest(length(%1$s::text), 12), ''0'')'
+			ELSE 'nullif(%s::text, '''')' END || ' COLLATE "C"', found[1]);
+	END LOOP;
+	RETURN 'NULL::text';
+END
+$$;
+COMMENT ON FUNCTION creditmemo.bill_column(regclass, text, text[]) IS
+'Part of import_focus() and import_cur(): SQL that reads the first of these columns which the source has, as an amount, month (YYYY-MM), account or text, empty text as null; NULL::text if it has none';
+
+CREATE FUNCTION creditmemo.stage_bill(source regclass, lines text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
+SET extra_float_digits = 1
+AS $$
+DECLARE
+	lines_read bigint;
+	others bigint;
+	missing text;
+	unknown text;
+	not_finite text[];
+BEGIN
+	RAISE NOTICE 'reading %', source;
+	BEGIN
+		EXECUTE format($sql$
+			CREATE TEMP TABLE creditmemo_bill ON COMMIT DROP AS
+			SELECT account AS account_id, max(account_name) AS account_name, service, service_month, kind,
+				payer AS payer_account_id, max(payer_name) AS payer_name, billing_month,
+				(CASE WHEN service_month LIKE '____-__' THEN service_month || '-01'
+					  ELSE 'not ISO: ' || service_month END)::date AS service_period,
+				(CASE WHEN billing_month LIKE '____-__' THEN billing_month || '-01'
+					  ELSE 'not ISO: ' || billing_month END)::date AS billing_period,
+				currency, is_of_aws, description, count(*) AS lines, count(invoice) AS invoiced_lines,
+				count(*) = count(cost) AS has_costs, coalesce(sum(cost), 0) AS cost
+			FROM (
+				SELECT coalesce(account, payer) AS account, coalesce(service, category) AS service, service_month,
+					billing_month, CASE WHEN account IS NULL THEN payer_name ELSE account_name END AS account_name,
+					payer, payer_name, currency, invoice, cost,
+					CASE WHEN category IN ('Usage', 'Purchase', 'Adjustment') THEN
+							-- by far the most are AWS's own: that is seen without a regular expression
+							CASE WHEN seller LIKE 'Amazon Web Services%%' OR seller IS NULL OR seller ~* '^(aws|amazon)\M'
+								 THEN 'charge' ELSE 'marketplace' END
+						 WHEN category IN ('Tax', 'Credit') THEN lower(category)
+						 ELSE category END AS kind,
+					CASE WHEN category = 'Credit' THEN description END AS description,
+					provider = 'AWS' OR provider IS NULL OR provider ~* '^(aws|amazon)\M' AS is_of_aws
+				FROM (SELECT %s FROM %s) line) line
+			-- what differs most comes first: it is cheapest to sort by
+			GROUP BY account, service, service_month, kind, payer, billing_month, currency, is_of_aws, description
+			$sql$, lines, source);
+	EXCEPTION WHEN data_exception THEN
+		RAISE EXCEPTION 'a value in % cannot be read: %', source, SQLERRM
+			USING ERRCODE = SQLSTATE, TABLE = source::text,
+				HINT = 'Costs are numbers with a decimal point, times begin with year and month, as in 2019-01-31 23:00:00. Import from a view that converts what is written otherwise.';
+	END;
+
+	WITH other AS (DELETE FROM pg_temp.creditmemo_bill b WHERE NOT b.is_of_aws RETURNING b.lines)
+	SELECT sum(other.lines) INTO others FROM other;
+	ANALYZE pg_temp.creditmemo_bill;
+	SELECT sum(b.lines),
+		concat_ws(', ', CASE WHEN bool_or(b.payer_account_id IS NULL) THEN 'payer account' END,
+			CASE WHEN bool_or(b.kind IS NULL) THEN 'category' END,
+			CASE WHEN bool_or(b.billing_period IS NULL) THEN 'billing period' END,
+			CASE WHEN bool_or(b.service_period IS NULL) THEN 'charge period' END,
+			CASE WHEN bool_or(NOT b.has_costs) THEN 'cost' END,
+			CASE WHEN bool_or(b.currency IS NULL) THEN 'currency' END),
+		string_agg(DISTINCT b.kind, ', ') FILTER (WHERE b.kind NOT IN ('charge', 'tax', 'marketplace', 'credit')),
+		array_agg(DISTINCT b.account_id) FILTER (WHERE b.cost IN ('NaN', 'Infinity', '-Infinity'))
+	INTO lines_read, missing, unknown, not_finite
+	FROM pg_temp.creditmemo_bill b;
+	IF lines_read IS NULL THEN
+		RAISE EXCEPTION '% has no line of AWS', source
+			USING ERRCODE = 'no_data_found', TABLE = source::text,
+				HINT = 'See whether it was filled.';
+	END IF;
+	RAISE NOTICE 'read % lines of AWS%', lines_read,
+		CASE WHEN others > 0 THEN format(', left out %s of other providers', others) ELSE '' END;
+	IF missing <> '' THEN
+		RAISE EXCEPTION 'lines of % are without %', source, missing
+			USING ERRCODE = 'not_null_violation', TABLE = source::text,
+				HINT = 'Every line has these.';
+	END IF;
+	IF unknown IS NOT NULL THEN
+		RAISE EXCEPTION '% has lines of unknown category: %', source, unknown
+			USING ERRCODE = 'invalid_parameter_value', TABLE = source::text,
+				HINT = 'Categories are Usage, Purchase, Tax, Credit and Adjustment.';
+	END IF;
+	IF not_finite IS NOT NULL THEN
+		RAISE EXCEPTION 'costs of % are no amounts of money', source
+			USING ERRCODE = 'check_violation', TABLE = source::text,
+				DETAIL = format('They are NaN or infinite for member accounts %s.', creditmemo.account_list(not_finite)),
+				HINT = 'Look for a failed conversion where the export comes from.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.stage_bill(regclass, text) IS
+'Part of import_focus() and import_cur(): sums the lines of the source exactly, into the temporary table creditmemo_bill';
+
+CREATE FUNCTION creditmemo.register_bill_accounts(default_customer_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	unknown text[];
+	registered bigint;
+	wrong record;
+BEGIN
+	IF default_customer_id IS NOT NULL THEN
+		IF NOT EXISTS (SELECT FROM creditmemo.customer c WHERE c.customer_id = default_customer_id) THEN
+			RAISE EXCEPTION 'unknown customer "%"', default_customer_id
+				USING ERRCODE = 'foreign_key_violation',
+					HINT = 'Insert the customer into creditmemo.customer first.';
+		END IF;
+		INSERT INTO creditmemo.payer_account (payer_account_id, name)
+		SELECT b.payer_account_id, max(b.payer_name)
+		FROM pg_temp.creditmemo_bill b
+		GROUP BY b.payer_account_id
+		ORDER BY b.payer_account_id COLLATE "C"
+		ON CONFLICT DO NOTHING;
+		-- an account on two bills belongs to the payer of the later one
+		INSERT INTO creditmemo.member_account (account_id, payer_account_id, customer_id, name)
+		SELECT DISTINCT ON (b.account_id COLLATE "C") b.account_id, b.payer_account_id, default_customer_id, b.account_name
+		FROM pg_temp.creditmemo_bill b
+		ORDER BY b.account_id COLLATE "C", b.billing_period DESC, b.payer_account_id, b.account_name
+		ON CONFLICT DO NOTHING;
+		GET DIAGNOSTICS registered = ROW_COUNT;
+		IF registered > 0 THEN
+			RAISE NOTICE 'registered % member accounts of customer "%"', registered, default_customer_id;
+		END IF;
+	END IF;
+
+	SELECT array_agg(DISTINCT b.payer_account_id ORDER BY b.payer_account_id) INTO unknown
+	FROM pg_temp.creditmemo_bill b
+	WHERE NOT EXISTS (
+		SELECT FROM creditmemo.payer_account p WHERE p.payer_account_id = b.payer_account_id);
+	IF unknown IS NOT NULL THEN
+		RAISE EXCEPTION 'unknown payer account' USING ERRCODE = 'foreign_key_violation',
+			DETAIL = format('Not in creditmemo.payer_account: %s.', creditmemo.account_list(unknown)),
+			HINT = 'Insert them first, or name a default_customer_id: then the bill''s accounts are registered.';
+	END IF;
+	SELECT array_agg(DISTINCT b.account_id ORDER BY b.account_id) INTO unknown
+	FROM pg_temp.creditmemo_bill b
+	WHERE NOT EXISTS (SELECT FROM creditmemo.member_account a WHERE a.account_id = b.account_id);
+	IF unknown IS NOT NULL THEN
+		RAISE EXCEPTION 'unknown member account' USING ERRCODE = 'foreign_key_violation',
+			DETAIL = format('Not in creditmemo.member_account: %s.', creditmemo.account_list(unknown)),
+			HINT = 'Insert them first, or name a default_customer_id: then they are registered under that customer.';
+	END IF;
+
+	SELECT b.currency, c.currency AS customer_currency, c.customer_id,
+		array_agg(DISTINCT b.account_id ORDER BY b.account_id) AS accounts
+	INTO wrong
+	FROM pg_temp.creditmemo_bill b
+	JOIN creditmemo.member_account a ON a.account_id = b.account_id
+	JOIN creditmemo.customer c ON c.customer_id = a.customer_id
+	WHERE c.currency <> b.currency
+	GROUP BY b.currency, c.customer_id
+	ORDER BY b.currency, c.customer_id
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'the bill is in %, customer "%" is billed in %', wrong.currency, wrong.customer_id,
+				wrong.customer_currency
+			USING ERRCODE = 'invalid_parameter_value',
+				DETAIL = format('Member accounts: %s.', creditmemo.account_list(wrong.accounts)),
+				HINT = 'Import from a view that converts the costs, or bill these accounts to a customer of the bill''s currency.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.register_bill_accounts(text) IS
+'Part of import_focus() and import_cur(): registers unknown accounts under the default customer; an error that names them without one, or where the bill is in another currency';
+
+CREATE FUNCTION creditmemo.round_bill() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	CREATE TEMP TABLE creditmemo_bill_line ON COMMIT DROP AS
+	SELECT b.payer_account_id, b.billing_period, b.currency,
+		'aws:' || b.payer_account_id || ':' || b.billing_month || ':' AS bill_key,
+		b.account_id, b.service_period, b.service, b.kind,
+		CASE b.kind WHEN 'tax' THEN 'Tax' WHEN 'marketplace' THEN 'Marketplace' ELSE b.description END AS description,
+		b.service_month || ':' || b.kind || ':'
+			|| CASE WHEN b.kind = 'credit' THEN
+						left(encode(sha256(convert_to(concat_ws(E'\n', b.service, b.description), 'UTF8')), 'hex'), 32)
+					ELSE b.service END AS line_key,
+		-- the cents that are missing after rounding down go to the largest remainders
+		(b.cents_down + (row_number() OVER (account_period ORDER BY b.remainder DESC, b.service COLLATE "C", b.kind,
+				b.description COLLATE "C")
+			<= round(sum(b.cost) OVER account_period, 2) * 100 - sum(b.cents_down) OVER account_period)::integer)
+			* 0.01 AS amount
+	FROM (
+		SELECT b.*, floor(b.cost * 100) AS cents_down, b.cost * 100 - floor(b.cost * 100) AS remainder
+		FROM pg_temp.creditmemo_bill b) b
+	WINDOW account_period AS (
+		PARTITION BY b.account_id, b.service_period, b.payer_account_id, b.billing_period, b.kind = 'credit');
+	ANALYZE pg_temp.creditmemo_bill_line;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.round_bill() IS
+'Part of import_focus() and import_cur(): rounds what each account''s services come to, into the temporary table creditmemo_bill_line, so that they sum to the rounded exact total of the account and month';
+
+CREATE FUNCTION creditmemo.book_bill_charges() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- what earlier imports of the bill have booked, each line numbered from 1 among those of its key
+	CREATE TEMP TABLE creditmemo_booked_line ON COMMIT DROP AS
+	SELECT b.bill_key, u.account_id, substr(k.key, strpos(k.key, ':') + 1) AS line_key,
+		split_part(k.key, ':', 1)::integer AS no,
+		o.invoice_number IS NOT NULL OR coalesce(u.service_period <= a.closed_through, false) AS is_fixed,
+		u.service_period, u.utilization_id, u.service, u.creditable, u.amount
+	FROM (SELECT DISTINCT l.bill_key FROM pg_temp.creditmemo_bill_line l) b
+	CROSS JOIN creditmemo.member_account a
+	JOIN creditmemo.utilization u ON u.account_id = a.account_id
+		-- begins with the bill's key: after the colon that it ends with comes the semicolon
+		AND u.source_id >= b.bill_key AND u.source_id < left(b.bill_key, -1) || ';'
+	CROSS JOIN LATERAL substr(u.source_id, length(b.bill_key) + 1) AS k (key)
+	LEFT JOIN creditmemo.billing o ON o.account_id = u.account_id
+		AND o.service_period = u.service_period AND o.billing_no = u.billing_no;
+	ANALYZE pg_temp.creditmemo_booked_line;
+
+	CREATE TEMP TABLE creditmemo_bill_change ON COMMIT DROP AS
+	SELECT l.bill_key, l.account_id, l.line_key, l.no, l.last_no, l.service_period, l.utilization_id, l.service,
+		l.creditable, l.open_amount AS amount,
+		CASE WHEN l.first_no IS NULL THEN
+				CASE WHEN l.open_amount <> 0 AND (l.no IS NULL OR l.no = l.last_no AND NOT l.is_billed) THEN 'insert' END
+			 WHEN l.no IS NULL OR l.is_fixed OR l.is_billed AND l.booked_amount = l.open_amount THEN NULL
+			 WHEN l.no > l.first_no OR l.open_amount = 0 AND (l.has_fixed OR NOT l.is_billed) THEN 'withdraw'
+			 WHEN l.amount <> l.open_amount THEN 'restate' END AS action
+	FROM (
+		SELECT l.*, bool_or(l.no IS NULL) OVER line_key AS is_billed,
+			coalesce(sum(l.amount) FILTER (WHERE l.no IS NULL) OVER line_key, 0)
+				- coalesce(sum(l.amount) FILTER (WHERE l.is_fixed) OVER line_key, 0) AS open_amount,
+			sum(l.amount) FILTER (WHERE l.no IS NOT NULL AND NOT l.is_fixed) OVER line_key AS booked_amount,
+			bool_or(l.is_fixed) OVER line_key AS has_fixed,
+			min(l.no) FILTER (WHERE NOT l.is_fixed) OVER line_key AS first_no,
+			max(l.no) OVER line_key AS last_no
+		FROM (
+			SELECT b.bill_key, b.account_id, b.line_key, b.no, b.is_fixed, b.service_period, b.utilization_id, b.service,
+				b.creditable, b.amount
+			FROM pg_temp.creditmemo_booked_line b
+			UNION ALL
+			SELECT l.bill_key, l.account_id, l.line_key, NULL, false, l.service_period, NULL, l.service,
+				l.kind = 'charge', l.amount
+			FROM pg_temp.creditmemo_bill_line l
+			WHERE l.kind <> 'credit' AND EXISTS (
+				SELECT FROM pg_temp.creditmemo_booked_line b
+				WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)) l
+		WINDOW line_key AS (PARTITION BY l.account_id, l.line_key, l.bill_key)) l;
+	ANALYZE pg_temp.creditmemo_bill_change;
+
+	RAISE NOTICE 'writing utilization';
+	-- in the order in which others lock lines
+	PERFORM
+	FROM pg_temp.creditmemo_bill_change c
+	JOIN creditmemo.utilization u USING (service_period, account_id, utilization_id)
+	WHERE c.action IN ('restate', 'withdraw')
+	ORDER BY u.account_id, u.source_id
+	FOR UPDATE OF u;
+	-- one statement, so that credit is settled once with all that the bill changes
+	WITH withdrawn AS (
+		DELETE FROM creditmemo.utilization u
+		USING pg_temp.creditmemo_bill_change c
+		WHERE c.action = 'withdraw' AND u.service_period = c.service_period
+			AND u.account_id = c.account_id AND u.utilization_id = c.utilization_id),
+	restated AS (
+		UPDATE creditmemo.utilization u
+		SET amount = c.amount
+		FROM pg_temp.creditmemo_bill_change c
+		WHERE c.action = 'restate' AND u.service_period = c.service_period
+			AND u.account_id = c.account_id AND u.utilization_id = c.utilization_id)
+	INSERT INTO creditmemo.utilization
+		(service_period, account_id, service, description, amount, creditable, source_id)
+	SELECT CASE WHEN n.service_period <= a.closed_through THEN n.billing_period ELSE n.service_period END,
+		n.account_id, n.service, n.description, n.amount, n.creditable, n.source_id
+	FROM (
+		SELECT l.service_period, l.billing_period, l.account_id, l.service, l.description, l.amount,
+			l.kind = 'charge' AS creditable, l.bill_key || '1:' || l.line_key AS source_id
+		FROM pg_temp.creditmemo_bill_line l
+		WHERE l.kind <> 'credit' AND NOT EXISTS (
+			SELECT FROM pg_temp.creditmemo_booked_line b
+			WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)
+		UNION ALL
+		SELECT (left(c.line_key, 7) || '-01')::date, (left(right(c.bill_key, 8), 7) || '-01')::date, c.account_id,
+			c.service, 'Restated by AWS', c.amount, c.creditable, c.bill_key || (c.last_no + 1) || ':' || c.line_key
+		FROM pg_temp.creditmemo_bill_change c
+		WHERE c.action = 'insert') n
+	JOIN creditmemo.member_account a ON a.account_id = n.account_id;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.book_bill_charges() IS
+'Part of import_focus() and import_cur(): brings utilization to the bill, and leaves in the temporary table creditmemo_bill_change what it did to each line';
+
+CREATE FUNCTION creditmemo.book_bill_credits() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	WITH bill AS (
+		SELECT DISTINCT l.bill_key, l.payer_account_id
+		FROM pg_temp.creditmemo_bill_line l),
+	billed AS (
+		SELECT l.account_id, l.bill_key || l.line_key AS source_id, l.payer_account_id, l.service_period, l.service,
+			l.amount, l.description
+		FROM pg_temp.creditmemo_bill_line l
+		WHERE l.kind = 'credit'),
+	withdrawn AS (
+		DELETE FROM creditmemo.provider_credit p
+		USING bill b
+		WHERE p.payer_account_id = b.payer_account_id AND starts_with(p.source_id, b.bill_key)
+			AND NOT EXISTS (
+				SELECT FROM billed WHERE billed.account_id = p.account_id AND billed.source_id = p.source_id))
+	INSERT INTO creditmemo.provider_credit AS p
+		(account_id, payer_account_id, owner_account_id, provider_credit_id, service_period, service, amount,
+		 description, source_id)
+	SELECT b.account_id, b.payer_account_id, substring(b.description FROM '(?i)credit from account:?\s*(\d+)'),
+		nullif(regexp_replace(b.description, '(?i)[\s,;(]*credit from account:?\s*\d+[\s)]*', ''), ''),
+		b.service_period, b.service, b.amount, b.description, b.source_id
+	FROM billed b
+	ORDER BY b.account_id COLLATE "C", b.source_id COLLATE "C"
+	ON CONFLICT (account_id, source_id) DO UPDATE SET amount = excluded.amount
+	WHERE p.amount <> excluded.amount;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.book_bill_credits() IS
+'Part of import_focus() and import_cur(): brings provider_credit to the credit that is on the bill';
+
+CREATE FUNCTION creditmemo.import_bill(source regclass, lines text, default_customer_id text)
+RETURNS SETOF creditmemo.bill_import
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	bill creditmemo.bill_import;
+BEGIN
+	PERFORM creditmemo.stage_bill(source, lines);
+	PERFORM creditmemo.register_bill_accounts(default_customer_id);
+	-- one import of a payer's bills at a time
+	PERFORM
+	FROM creditmemo.payer_account p
+	WHERE p.payer_account_id IN (SELECT b.payer_account_id FROM pg_temp.creditmemo_bill b)
+	ORDER BY p.payer_account_id
+	FOR NO KEY UPDATE;
+	PERFORM creditmemo.round_bill();
+	PERFORM creditmemo.book_bill_charges();
+	PERFORM creditmemo.book_bill_credits();
+
+	FOR bill IN
+		SELECT b.payer_account_id, b.billing_period, b.currency, b.lines_read,
+			l.lines - coalesce(c.billed, 0) + coalesce(c.inserted, 0) AS lines_inserted,
+			coalesce(c.restated, 0) AS lines_restated, coalesce(c.withdrawn, 0) AS lines_withdrawn,
+			coalesce(c.booked - c.restated - c.withdrawn, 0) AS lines_unchanged,
+			trim_scale(b.exact_total) AS exact_total, l.rounded_total,
+			trim_scale(l.rounded_total - b.exact_total) AS rounding_difference,
+			b.credits_read, trim_scale(b.exact_credit) AS exact_credit, l.rounded_credit, b.is_final
+		FROM (
+			SELECT b.payer_account_id, b.billing_period, b.currency, sum(b.lines)::bigint AS lines_read,
+				coalesce(sum(b.cost) FILTER (WHERE b.kind <> 'credit'), 0) AS exact_total,
+				coalesce(sum(b.lines) FILTER (WHERE b.kind = 'credit'), 0)::bigint AS credits_read,
+				coalesce(sum(b.cost) FILTER (WHERE b.kind = 'credit'), 0) AS exact_credit,
+				sum(b.lines) = sum(b.invoiced_lines) AS is_final
+			FROM pg_temp.creditmemo_bill b
+			GROUP BY b.payer_account_id, b.billing_period, b.currency) b
+		JOIN (
+			SELECT l.payer_account_id, l.billing_period, l.currency, l.bill_key,
+				count(*) FILTER (WHERE l.kind <> 'credit') AS lines,
+				coalesce(sum(l.amount) FILTER (WHERE l.kind <> 'credit'), 0.00) AS rounded_total,
+				coalesce(sum(l.amount) FILTER (WHERE l.kind = 'credit'), 0.00) AS rounded_credit
+			FROM pg_temp.creditmemo_bill_line l
+			GROUP BY l.payer_account_id, l.billing_period, l.currency, l.bill_key) l
+			USING (payer_account_id, billing_period, currency)
+		LEFT JOIN (
+			SELECT c.bill_key, u.currency, count(*) FILTER (WHERE c.no IS NULL) AS billed, count(c.no) AS booked,
+				count(*) FILTER (WHERE c.action = 'insert') AS inserted,
+				count(*) FILTER (WHERE c.action = 'restate') AS restated,
+				count(*) FILTER (WHERE c.action = 'withdraw') AS withdrawn
+			FROM pg_temp.creditmemo_bill_change c
+			JOIN creditmemo.member_account a ON a.account_id = c.account_id
+			JOIN creditmemo.customer u ON u.customer_id = a.customer_id
+			GROUP BY c.bill_key, u.currency) c USING (bill_key, currency)
+		ORDER BY b.payer_account_id, b.billing_period, b.currency
+	LOOP
+		RAISE NOTICE 'bill of payer account % for %: % lines inserted, % restated, % withdrawn, % unchanged',
+			bill.payer_account_id, creditmemo.service_period_text(bill.billing_period), bill.lines_inserted,
+			bill.lines_restated, bill.lines_withdrawn, bill.lines_unchanged;
+		RETURN NEXT bill;
+	END LOOP;
+	DROP TABLE pg_temp.creditmemo_bill, pg_temp.creditmemo_bill_line, pg_temp.creditmemo_booked_line,
+		pg_temp.creditmemo_bill_change;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.import_bill(regclass, text, text) IS
+'Part of import_focus() and import_cur(): imports the lines that a select list reads from the source';
+
+CREATE FUNCTION creditmemo.import_focus(source regclass, default_customer_id text DEFAULT NULL)
+RETURNS SETOF creditmemo.bill_import
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	lines text;
+BEGIN
+	PERFORM creditmemo.require_bill_columns(source, 'BillingAccountId', 'SubAccountId', 'BilledCost', 'BillingCurrency',
+		'ChargeCategory', 'ServiceName', 'ChargeDescription', 'ChargePeriodStart or BillingPeriodStart');
+	lines := concat_ws(', ',
+		creditmemo.bill_column(source, 'account', 'BillingAccountId') || ' AS payer',
+		creditmemo.bill_column(source, 'text', 'BillingAccountName') || ' AS payer_name',
+		creditmemo.bill_column(source, 'account', 'SubAccountId') || ' AS account',
+		creditmemo.bill_column(source, 'text', 'SubAccountName') || ' AS account_name',
+		creditmemo.bill_column(source, 'text', 'BillingCurrency') || ' AS currency',
+		creditmemo.bill_column(source, 'month', 'BillingPeriodStart', 'ChargePeriodStart') || ' AS billing_month',
+		creditmemo.bill_column(source, 'month', 'ChargePeriodStart', 'BillingPeriodStart') || ' AS service_month',
+		creditmemo.bill_column(source, 'text', 'ServiceName') || ' AS service',
+		creditmemo.bill_column(source, 'text', 'ChargeCategory') || ' AS category',
+		creditmemo.bill_column(source, 'text', 'PublisherName', 'ServiceProviderName') || ' AS seller',
+		creditmemo.bill_column(source, 'text', 'ProviderName', 'InvoiceIssuerName') || ' AS provider',
+		creditmemo.bill_column(source, 'text', 'ChargeDescription') || ' AS description',
+		creditmemo.bill_column(source, 'text', 'InvoiceId') || ' AS invoice',
+		creditmemo.bill_column(source, 'amount', 'BilledCost') || ' AS cost');
+	RETURN QUERY SELECT * FROM creditmemo.import_bill(source, lines, default_customer_id);
+END
+$$;
+COMMENT ON FUNCTION creditmemo.import_focus(regclass, text) IS
+'Imports AWS''s bills from a table with FOCUS columns into utilization and provider_credit, exact to the cent. Importing a bill again restates it. Accounts that are not known are registered under the default customer, if one is given. Returns what it did, a row per payer and month';
+
+CREATE FUNCTION creditmemo.import_cur(source regclass, default_customer_id text DEFAULT NULL)
+RETURNS SETOF creditmemo.bill_import
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	lines text;
+BEGIN
+	PERFORM creditmemo.require_bill_columns(source, 'bill_payer_account_id', 'line_item_usage_account_id',
+		'line_item_unblended_cost', 'line_item_currency_code', 'line_item_line_item_type',
+		'line_item_line_item_description', 'line_item_product_code',
+		'line_item_usage_start_date or bill_billing_period_start_date');
+	lines := concat_ws(', ',
+		creditmemo.bill_column(source, 'account', 'bill_payer_account_id') || ' AS payer',
+		creditmemo.bill_column(source, 'text', 'bill_payer_account_name') || ' AS payer_name',
+		creditmemo.bill_column(source, 'account', 'line_item_usage_account_id') || ' AS account',
+		creditmemo.bill_column(source, 'text', 'line_item_usage_account_name') || ' AS account_name',
+		creditmemo.bill_column(source, 'text', 'line_item_currency_code') || ' AS currency',
+		creditmemo.bill_column(source, 'month', 'bill_billing_period_start_date', 'line_item_usage_start_date') || ' AS billing_month',
+		creditmemo.bill_column(source, 'month', 'line_item_usage_start_date', 'bill_billing_period_start_date') || ' AS service_month',
+		-- CUR 2.0 has the product's name in a map
+		format('coalesce(%s, nullif(%s::jsonb ->> ''product_name'', ''''), %s) AS service',
+			   creditmemo.bill_column(source, 'text', 'product_product_name'),
+			   creditmemo.bill_column(source, 'text', 'product'),
+			   creditmemo.bill_column(source, 'text', 'line_item_product_code')),
+		format('CASE WHEN %1$s IN (''Tax'', ''Credit'') THEN %1$s WHEN %1$s IS NOT NULL THEN ''Usage'' END AS category',
+			   creditmemo.bill_column(source, 'text', 'line_item_line_item_type')),
+		format('CASE WHEN %s LIKE ''%%Marketplace%%'' THEN coalesce(%s, ''Marketplace'') END AS seller',
+			   creditmemo.bill_column(source, 'text', 'bill_billing_entity'),
+			   creditmemo.bill_column(source, 'text', 'line_item_legal_entity')),
+		'NULL::text AS provider',
+		creditmemo.bill_column(source, 'text', 'line_item_line_item_description') || ' AS description',
+		creditmemo.bill_column(source, 'text', 'bill_invoice_id') || ' AS invoice',
+		creditmemo.bill_column(source, 'amount', 'line_item_unblended_cost') || ' AS cost');
+	RETURN QUERY SELECT * FROM creditmemo.import_bill(source, lines, default_customer_id);
+END
+$$;
+COMMENT ON FUNCTION creditmemo.import_cur(regclass, text) IS
+'The same as import_focus() from a table with the columns of a Cost and Usage Report, legacy or 2.0';
 
 CREATE FUNCTION creditmemo.money_text(amount numeric, currency text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
