@@ -1113,6 +1113,151 @@ $$;
 COMMENT ON FUNCTION creditmemo.import_cur(regclass, text) IS
 'The same as import_focus() from a table with the columns of a Cost and Usage Report, legacy or 2.0';
 
+CREATE FUNCTION creditmemo.defw_waiver(payer_account_id text, service_period date, egress_services text[])
+RETURNS TABLE (account_id text, egress numeric, waiver numeric)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH charge AS (
+		SELECT a.account_id, c.currency, sum(u.amount) AS total,
+			coalesce(sum(u.amount) FILTER (WHERE u.service = ANY (egress_services)), 0.00) AS egress
+		FROM creditmemo.member_account a
+		JOIN creditmemo.customer c ON c.customer_id = a.customer_id
+		JOIN creditmemo.utilization u ON u.account_id = a.account_id
+		WHERE a.payer_account_id = defw_waiver.payer_account_id
+			AND u.service_period = defw_waiver.service_period
+		GROUP BY a.account_id, c.currency),
+	waiver AS (
+		SELECT c.currency, least(sum(c.egress), round(sum(c.total) * 0.15, 2)) * 100 AS cents,
+			sum(greatest(c.egress, 0)) * 100 AS egress_cents
+		FROM charge c
+		GROUP BY c.currency),
+	share AS (
+		SELECT c.account_id, c.egress, c.currency, w.cents,
+			div(w.cents * c.egress * 100, w.egress_cents) AS cents_down,
+			mod(w.cents * c.egress * 100, w.egress_cents) AS remainder
+		FROM charge c
+		JOIN waiver w ON w.currency = c.currency
+		WHERE w.cents > 0 AND c.egress > 0),
+	-- the cents that are missing after rounding down go to the largest remainders
+	rounded AS (
+		SELECT s.account_id, s.egress,
+			s.cents_down + (row_number() OVER (PARTITION BY s.currency ORDER BY s.remainder DESC, s.account_id)
+							<= s.cents - sum(s.cents_down) OVER (PARTITION BY s.currency))::integer AS cents
+		FROM share s)
+	SELECT r.account_id, round(r.egress, 2), r.cents * 0.01
+	FROM rounded r
+	WHERE r.cents > 0
+	ORDER BY r.account_id;
+END;
+COMMENT ON FUNCTION creditmemo.defw_waiver(text, date, text[]) IS
+'The Data Egress Fee Waiver of a payer''s month: egress, but at most 15 % of all utilization, split over the member accounts by their egress, exact to the cent. Accounts without a waiver are left out';
+
+CREATE FUNCTION creditmemo.predicted_allocation(payer_account_id text, service_period date)
+RETURNS TABLE (provider_credit_id text, owner_account_id text, account_id text, service text, spend numeric,
+	predicted numeric, actual numeric, differs boolean, rule text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	-- what there is to pay, in AWS's order: accounts by what they spend, their services by what they cost
+	accounts text[] COLLATE "C";
+	services text[];
+	spends numeric[];
+	unpaid numeric[];
+	credit record;
+	place integer;
+	at_owner boolean;
+	paid numeric;
+	-- what is predicted: which credit pays how much at which place
+	predicted_ids text[] := '{}';
+	predicted_owners text[] COLLATE "C" := '{}';
+	predicted_places integer[] := '{}';
+	predicted_amounts numeric[] := '{}';
+BEGIN
+	SELECT array_agg(s.account_id ORDER BY s.account_spend DESC, s.account_id, s.spend DESC, s.service COLLATE "C"),
+		array_agg(s.service ORDER BY s.account_spend DESC, s.account_id, s.spend DESC, s.service COLLATE "C"),
+		array_agg(s.spend ORDER BY s.account_spend DESC, s.account_id, s.spend DESC, s.service COLLATE "C")
+	INTO accounts, services, spends
+	FROM (
+		SELECT u.account_id, u.service, sum(u.amount) AS spend,
+			sum(sum(u.amount)) OVER (PARTITION BY u.account_id) AS account_spend
+		FROM creditmemo.utilization u
+		JOIN creditmemo.member_account a ON a.account_id = u.account_id
+		WHERE a.payer_account_id = predicted_allocation.payer_account_id
+			AND u.service_period = predicted_allocation.service_period AND u.creditable
+		GROUP BY u.account_id, u.service) s
+	WHERE s.spend > 0;
+	unpaid := spends;
+	FOR credit IN
+		SELECT c.provider_credit_id, c.owner_account_id, c.amount, m.services
+		FROM (
+			SELECT p.provider_credit_id, coalesce(p.owner_account_id, p.account_id) AS owner_account_id,
+				-sum(p.amount) AS amount
+			FROM creditmemo.provider_credit p
+			WHERE p.payer_account_id = predicted_allocation.payer_account_id
+				AND p.service_period = predicted_allocation.service_period
+			GROUP BY 1, 2) c
+		LEFT JOIN LATERAL (
+			SELECT m.expires_on, m.services, m.redeemed_on
+			FROM creditmemo.credit_memo m
+			WHERE m.account_id = c.owner_account_id AND m.provider_credit_id = c.provider_credit_id
+				AND m.voided_at IS NULL
+			ORDER BY m.memo_id
+			LIMIT 1) m ON true
+		ORDER BY m.expires_on, cardinality(m.services), m.redeemed_on, c.owner_account_id, c.provider_credit_id
+	LOOP
+		place := array_position(accounts, credit.owner_account_id);
+		at_owner := place IS NOT NULL;
+		place := coalesce(place, 1);
+		WHILE credit.amount > 0 AND place <= cardinality(accounts) LOOP
+			paid := least(credit.amount, unpaid[place]);
+			IF paid > 0 AND (credit.services IS NULL OR services[place] = ANY (credit.services)) THEN
+				credit.amount := credit.amount - paid;
+				unpaid[place] := unpaid[place] - paid;
+				predicted_ids := array_append(predicted_ids, credit.provider_credit_id);
+				predicted_owners := array_append(predicted_owners, credit.owner_account_id);
+				predicted_places := array_append(predicted_places, place);
+				predicted_amounts := array_append(predicted_amounts, paid);
+			END IF;
+			place := place + 1;
+			IF at_owner AND accounts[place] IS DISTINCT FROM credit.owner_account_id THEN
+				at_owner := false;
+				place := 1;
+			END IF;
+		END LOOP;
+	END LOOP;
+
+	RETURN QUERY
+	WITH allocated AS (
+		SELECT p.provider_credit_id, p.owner_account_id, accounts[p.place] AS account_id, services[p.place] AS service,
+			p.amount AS predicted, 0.00 AS actual
+		FROM unnest(predicted_ids, predicted_owners, predicted_places, predicted_amounts)
+			p (provider_credit_id, owner_account_id, place, amount)
+		UNION ALL
+		SELECT p.provider_credit_id, coalesce(p.owner_account_id, p.account_id), p.account_id, p.service, 0.00, -p.amount
+		FROM creditmemo.provider_credit p
+		WHERE p.payer_account_id = predicted_allocation.payer_account_id
+			AND p.service_period = predicted_allocation.service_period),
+	allocation AS (
+		SELECT a.provider_credit_id, a.owner_account_id, a.account_id, a.service,
+			round(sum(a.predicted), 2) AS predicted, round(sum(a.actual), 2) AS actual
+		FROM allocated a
+		GROUP BY a.provider_credit_id, a.owner_account_id, a.account_id, a.service)
+	SELECT a.provider_credit_id, a.owner_account_id, a.account_id, a.service, round(coalesce(c.spend, 0), 2),
+		a.predicted, a.actual,
+		-- charges and credit are rounded apart: a cent says nothing
+		abs(a.predicted - a.actual) > 0.01,
+		CASE WHEN a.predicted = 0 THEN NULL WHEN a.account_id = a.owner_account_id THEN 'owner' ELSE 'highest spend' END
+	FROM allocation a
+	LEFT JOIN unnest(accounts, services, spends) c (account_id, service, spend)
+		ON c.account_id = a.account_id AND c.service = a.service
+	ORDER BY a.provider_credit_id, a.owner_account_id, a.account_id, a.service;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.predicted_allocation(text, date) IS
+'Where AWS''s published order would send the credit that it spent in a payer''s month: to its owner''s account first, then to the account that spends most and in it to the service that costs most, beside where it went. Credits come in the order of the memos that stand for them: soonest expiry, fewest services, oldest';
+
 CREATE FUNCTION creditmemo.money_text(amount numeric, currency text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'money_text_sql';
@@ -1362,6 +1507,111 @@ COMMENT ON COLUMN creditmemo.invoice_email.voided_at IS 'When the invoice was vo
 -- ---------------------------------------------------------------------------------------------
 -- Verification
 -- ---------------------------------------------------------------------------------------------
+
+CREATE VIEW creditmemo.credit_reconciliation AS
+WITH movement AS (
+	SELECT p.payer_account_id, p.account_id, p.service_period, -p.amount AS aws_applied, 0 AS aws_owned,
+		CASE WHEN p.owner_account_id <> p.account_id THEN -p.amount ELSE 0 END AS spill_in, 0 AS spill_out,
+		0 AS memo_applied
+	FROM creditmemo.provider_credit p
+	UNION ALL
+	SELECT p.payer_account_id, coalesce(p.owner_account_id, p.account_id), p.service_period, 0, -p.amount, 0,
+		CASE WHEN p.owner_account_id <> p.account_id THEN p.amount ELSE 0 END, 0
+	FROM creditmemo.provider_credit p
+	UNION ALL
+	SELECT coalesce(b.payer_account_id, a.payer_account_id), b.account_id, b.service_period, 0, 0, 0, 0, b.credit
+	FROM creditmemo.billing b
+	JOIN creditmemo.member_account a USING (account_id)
+	WHERE b.credit <> 0)
+SELECT r.payer_account_id, r.account_id, a.name AS account_name, a.customer_id, r.service_period, r.aws_applied,
+	r.aws_owned, r.spill_in, r.spill_out, r.memo_applied, r.aws_owned - r.memo_applied AS difference,
+	sum(r.aws_owned - r.memo_applied) OVER (PARTITION BY r.account_id ORDER BY r.service_period, r.payer_account_id)
+		AS difference_to_date
+FROM (
+	SELECT m.payer_account_id, m.account_id, m.service_period, round(sum(m.aws_applied), 2) AS aws_applied,
+		round(sum(m.aws_owned), 2) AS aws_owned, round(sum(m.spill_in), 2) AS spill_in,
+		round(sum(m.spill_out), 2) AS spill_out, round(sum(m.memo_applied), 2) AS memo_applied
+	FROM movement m
+	GROUP BY m.payer_account_id, m.account_id, m.service_period) r
+LEFT JOIN creditmemo.member_account a USING (account_id);
+COMMENT ON VIEW creditmemo.credit_reconciliation IS 'What AWS did with its credit beside what our memos did, for each payer, account and month in which either did anything. Credit is positive';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.payer_account_id IS 'The payer on whose bill AWS applied it; of what our memos applied, the account''s payer when that was invoiced, or now';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.account_id IS 'The account that got AWS''s credit, owns it, or has a memo. An owner need not be in member_account';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.account_name IS 'Its name';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.customer_id IS 'Its customer';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.service_period IS 'Month of usage (first day)';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.aws_applied IS 'AWS''s credit that the account got: what it owned and what spilled to and from others';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.aws_owned IS 'AWS''s credit of the account that was used, by whichever account. Where AWS names no owner it is the account that got it';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.spill_in IS 'Credit of other accounts that this one got';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.spill_out IS 'Credit of this account that others got: negative, so that spill in and out sum to zero within payer and period';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.memo_applied IS 'What the account''s memos paid, less what was released';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.difference IS 'What AWS gave us for the account and its memos have not passed on, in this period; negative where they paid ahead of AWS';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.difference_to_date IS 'The same from the account''s first period through this one: above zero, what AWS has given us and we still owe the customer';
+
+CREATE VIEW creditmemo.memo_provider_credit AS
+SELECT account_id, provider_credit_id, m.memo_numbers, coalesce(m.amount, 0.00) AS memos_amount,
+	coalesce(m.applied, 0.00) AS memos_applied, coalesce(p.applied, 0.00) AS aws_applied,
+	coalesce(m.amount, 0.00) - coalesce(p.applied, 0.00) AS difference,
+	CASE WHEN p.applied IS NULL THEN 'no AWS credit'
+		 WHEN m.amount IS NULL THEN 'no memo'
+		 WHEN p.applied > m.amount THEN 'AWS applied more'
+		 WHEN p.applied < m.amount THEN 'AWS applied less'
+		 ELSE 'equal' END AS finding
+FROM (
+	SELECT m.account_id, m.provider_credit_id, array_agg(m.memo_number ORDER BY m.memo_id) AS memo_numbers,
+		round(sum(m.amount), 2) AS amount, round(sum(moved.applied), 2) AS applied
+	FROM creditmemo.credit_memo m
+	CROSS JOIN LATERAL (
+		SELECT coalesce(-sum(e.amount), 0.00) AS applied
+		FROM creditmemo.memo_entry e
+		WHERE e.account_id = m.account_id AND e.memo_id = m.memo_id AND e.entry_type IN ('apply', 'release')) moved
+	WHERE m.voided_at IS NULL
+	GROUP BY m.account_id, m.provider_credit_id) m
+FULL JOIN (
+	SELECT coalesce(p.owner_account_id, p.account_id) AS account_id, p.provider_credit_id, round(-sum(p.amount), 2) AS applied
+	FROM creditmemo.provider_credit p
+	GROUP BY 1, 2) p USING (account_id, provider_credit_id);
+COMMENT ON VIEW creditmemo.memo_provider_credit IS 'Each AWS credit and the memos that stand for it: memos without AWS credit, AWS credit without a memo, amounts that differ. Void memos are left out';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.account_id IS 'The account that owns the credit, with AWS and in our memos';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.provider_credit_id IS 'AWS''s id of the credit; null: memos that name none, AWS credit that has none';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.memo_numbers IS 'The memos that stand for it';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.memos_amount IS 'What they were issued for';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.memos_applied IS 'What they have paid';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.aws_applied IS 'What AWS has applied of its credit so far, to whichever account';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.difference IS 'What the memos were issued for less what AWS has applied';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.finding IS 'no AWS credit, no memo, AWS applied more (than the memos were issued for), AWS applied less (so far), equal';
+
+CREATE VIEW creditmemo.credit_liability AS
+SELECT a.customer_id, c.name AS customer_name, c.currency, m.po_number, count(*) AS memos,
+	round(sum(m.balance), 2) AS open_credit,
+	round(coalesce(sum(m.balance) FILTER (WHERE m.redeemed_on >= current_date - 90), 0), 2) AS age_to_90_days,
+	round(coalesce(sum(m.balance) FILTER (WHERE m.redeemed_on >= current_date - 180 AND m.redeemed_on < current_date - 90), 0), 2) AS age_to_180_days,
+	round(coalesce(sum(m.balance) FILTER (WHERE m.redeemed_on >= current_date - 365 AND m.redeemed_on < current_date - 180), 0), 2) AS age_to_365_days,
+	round(coalesce(sum(m.balance) FILTER (WHERE m.redeemed_on < current_date - 365), 0), 2) AS age_over_365_days,
+	round(coalesce(sum(m.balance) FILTER (WHERE m.expires_on < current_date), 0), 2) AS ended,
+	round(coalesce(sum(m.balance) FILTER (WHERE m.expires_on >= current_date AND m.expires_on <= current_date + 90), 0), 2) AS ends_in_90_days,
+	round(coalesce(sum(m.balance) FILTER (WHERE m.expires_on > current_date + 90), 0), 2) AS ends_later,
+	round(coalesce(sum(m.balance) FILTER (WHERE m.expires_on IS NULL), 0), 2) AS never_ends
+FROM creditmemo.credit_memo m
+JOIN creditmemo.member_account a USING (account_id)
+JOIN creditmemo.customer c USING (customer_id)
+WHERE m.balance > 0
+GROUP BY a.customer_id, c.name, c.currency, m.po_number;
+COMMENT ON VIEW creditmemo.credit_liability IS 'Open credit owed to each customer, by the PO of the memos: in all, by age, and by expiry, as of today';
+COMMENT ON COLUMN creditmemo.credit_liability.customer_id IS 'Whom we owe it';
+COMMENT ON COLUMN creditmemo.credit_liability.customer_name IS 'Name of the customer';
+COMMENT ON COLUMN creditmemo.credit_liability.currency IS 'Currency of the amounts';
+COMMENT ON COLUMN creditmemo.credit_liability.po_number IS 'The PO that the memos carry';
+COMMENT ON COLUMN creditmemo.credit_liability.memos IS 'Memos that have a balance';
+COMMENT ON COLUMN creditmemo.credit_liability.open_credit IS 'Their balances';
+COMMENT ON COLUMN creditmemo.credit_liability.age_to_90_days IS 'Of memos redeemed in the last 90 days';
+COMMENT ON COLUMN creditmemo.credit_liability.age_to_180_days IS 'Of memos redeemed 91 to 180 days ago';
+COMMENT ON COLUMN creditmemo.credit_liability.age_to_365_days IS 'Of memos redeemed 181 to 365 days ago';
+COMMENT ON COLUMN creditmemo.credit_liability.age_over_365_days IS 'Of memos redeemed before that';
+COMMENT ON COLUMN creditmemo.credit_liability.ended IS 'Of memos that have expired but whose last month is not closed: late utilization of it could still use it';
+COMMENT ON COLUMN creditmemo.credit_liability.ends_in_90_days IS 'Of memos that expire within 90 days';
+COMMENT ON COLUMN creditmemo.credit_liability.ends_later IS 'Of memos that expire after that';
+COMMENT ON COLUMN creditmemo.credit_liability.never_ends IS 'Of memos that never expire';
 
 CREATE FUNCTION creditmemo.verify()
 RETURNS TABLE (problem text, account_id text, detail text)
