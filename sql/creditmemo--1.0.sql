@@ -558,6 +558,7 @@ CREATE TYPE creditmemo.bill_import AS (
 	billing_period date,
 	currency text,
 	lines_read bigint,
+	corrections_read bigint,
 	lines_inserted bigint,
 	lines_restated bigint,
 	lines_withdrawn bigint,
@@ -575,6 +576,7 @@ COMMENT ON COLUMN creditmemo.bill_import.payer_account_id IS 'The payer whose bi
 COMMENT ON COLUMN creditmemo.bill_import.billing_period IS 'Month of the bill (first day)';
 COMMENT ON COLUMN creditmemo.bill_import.currency IS 'Currency of the bill';
 COMMENT ON COLUMN creditmemo.bill_import.lines_read IS 'Lines of the bill, those of AWS''s credit too';
+COMMENT ON COLUMN creditmemo.bill_import.corrections_read IS 'Those of them that correct an earlier bill: of ChargeClass Correction, or of an earlier month of usage';
 COMMENT ON COLUMN creditmemo.bill_import.lines_inserted IS 'Lines of utilization that are new; where the bill was imported before, the differences to lines that are invoiced or closed';
 COMMENT ON COLUMN creditmemo.bill_import.lines_restated IS 'Lines of utilization that were changed';
 COMMENT ON COLUMN creditmemo.bill_import.lines_withdrawn IS 'Lines of utilization that were deleted, because the bill has them no more';
@@ -638,6 +640,10 @@ BEGIN
 					HINT = 'Import from a view that has only the right one.';
 		END IF;
 		CONTINUE WHEN found IS NULL;
+		-- the type under a domain
+		WHILE (SELECT t.typtype FROM pg_type t WHERE t.oid = type) = 'd' LOOP
+			SELECT t.typbasetype INTO type FROM pg_type t WHERE t.oid = type;
+		END LOOP;
 		IF kind = 'amount' THEN
 			-- of a floating point number what it reads as, not its first 15 digits
 			RETURN format(CASE WHEN category = 'N' AND type NOT IN ('real'::regtype, 'double precision'::regtype)
@@ -645,7 +651,8 @@ BEGIN
 		END IF;
 		RETURN format(CASE
 			WHEN kind = 'month' AND type = 'timestamptz'::regtype THEN 'left((%s AT TIME ZONE ''UTC'')::text, 7)'
-			WHEN kind = 'month' THEN 'nullif(left(%s::text, 7), '''')'
+			-- one character more, to tell a month from a number that begins like one
+			WHEN kind = 'month' THEN 'nullif(rtrim(left(%s::text, 8), ''-''), '''')'
 			-- a number has lost the zeros that an account id begins with
 			WHEN kind = 'account' AND category = 'N' THEN 'lpad(%1$s::text, greatest(length(%1$s::text), 12), ''0'')'
 			ELSE 'nullif(%s::text, '''')' END || ' COLLATE "C"', found[1]);
@@ -668,6 +675,7 @@ DECLARE
 	missing text;
 	unknown text;
 	not_finite text[];
+	context text;
 BEGIN
 	RAISE NOTICE 'reading %', source;
 	BEGIN
@@ -675,32 +683,38 @@ BEGIN
 			CREATE TEMP TABLE creditmemo_bill ON COMMIT DROP AS
 			SELECT account AS account_id, max(account_name) AS account_name, service, service_month, kind,
 				payer AS payer_account_id, max(payer_name) AS payer_name, billing_month,
-				(CASE WHEN service_month LIKE '____-__' THEN service_month || '-01'
+				(CASE WHEN service_month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$' THEN service_month || '-01'
 					  ELSE 'not ISO: ' || service_month END)::date AS service_period,
-				(CASE WHEN billing_month LIKE '____-__' THEN billing_month || '-01'
+				(CASE WHEN billing_month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$' THEN billing_month || '-01'
 					  ELSE 'not ISO: ' || billing_month END)::date AS billing_period,
-				currency, is_of_aws, description, count(*) AS lines, count(invoice) AS invoiced_lines,
+				currency, is_of_aws, description, count(*) AS lines,
+				count(*) FILTER (WHERE is_correction OR service_month < billing_month) AS corrections, count(invoice) AS invoiced_lines,
 				count(*) = count(cost) AS has_costs, coalesce(sum(cost), 0) AS cost
 			FROM (
 				SELECT coalesce(account, payer) AS account, coalesce(service, category) AS service, service_month,
 					billing_month, CASE WHEN account IS NULL THEN payer_name ELSE account_name END AS account_name,
-					payer, payer_name, currency, invoice, cost,
+					payer, payer_name, currency, is_correction, invoice, cost,
 					CASE WHEN category IN ('Usage', 'Purchase', 'Adjustment') THEN
 							-- by far the most are AWS's own: that is seen without a regular expression
-							CASE WHEN seller LIKE 'Amazon Web Services%%' OR seller IS NULL OR seller ~* '^(aws|amazon)\M'
+							CASE WHEN seller LIKE 'Amazon Web Services%%' OR seller IS NULL OR seller ~* '^(aws|amazon)($|[^[:alnum:]])'
 								 THEN 'charge' ELSE 'marketplace' END
 						 WHEN category IN ('Tax', 'Credit') THEN lower(category)
-						 ELSE category END AS kind,
+						 ELSE '"' || category || '"' END AS kind,
 					CASE WHEN category = 'Credit' THEN description END AS description,
-					provider = 'AWS' OR provider IS NULL OR provider ~* '^(aws|amazon)\M' AS is_of_aws
+					provider = 'AWS' OR provider IS NULL OR provider ~* '^(aws|amazon)($|[^[:alnum:]])' AS is_of_aws
 				FROM (SELECT %s FROM %s) line) line
 			-- what differs most comes first: it is cheapest to sort by
 			GROUP BY account, service, service_month, kind, payer, billing_month, currency, is_of_aws, description
 			$sql$, lines, source);
-	EXCEPTION WHEN data_exception THEN
+	EXCEPTION WHEN invalid_text_representation OR invalid_datetime_format OR datetime_field_overflow
+			OR numeric_value_out_of_range THEN
+		GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
 		RAISE EXCEPTION 'a value in % cannot be read: %', source, SQLERRM
 			USING ERRCODE = SQLSTATE, TABLE = source::text,
-				HINT = 'Costs are numbers with a decimal point, times begin with year and month, as in 2019-01-31 23:00:00. Import from a view that converts what is written otherwise.';
+				-- a foreign table knows the line of its file
+				DETAIL = CASE WHEN context LIKE 'COPY %' THEN split_part(context, E'\n', 1)
+							  ELSE 'Costs are numbers with a decimal point, times begin with year and month, as in 2019-01-31 23:00:00.' END,
+				HINT = 'Correct it in the export, or import from a view that converts it.';
 	END;
 
 	WITH other AS (DELETE FROM pg_temp.creditmemo_bill b WHERE NOT b.is_of_aws RETURNING b.lines)
@@ -732,7 +746,7 @@ BEGIN
 	IF unknown IS NOT NULL THEN
 		RAISE EXCEPTION '% has lines of unknown category: %', source, unknown
 			USING ERRCODE = 'invalid_parameter_value', TABLE = source::text,
-				HINT = 'Categories are Usage, Purchase, Tax, Credit and Adjustment.';
+				HINT = 'Import from a view that calls them Usage, Tax or Credit.';
 	END IF;
 	IF not_finite IS NOT NULL THEN
 		RAISE EXCEPTION 'costs of % are no amounts of money', source
@@ -822,6 +836,8 @@ CREATE FUNCTION creditmemo.round_bill() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	lines bigint;
 BEGIN
 	CREATE TEMP TABLE creditmemo_bill_line ON COMMIT DROP AS
 	SELECT b.payer_account_id, b.billing_period, b.currency,
@@ -842,7 +858,9 @@ BEGIN
 		FROM pg_temp.creditmemo_bill b) b
 	WINDOW account_period AS (
 		PARTITION BY b.account_id, b.service_period, b.payer_account_id, b.billing_period, b.kind = 'credit');
+	GET DIAGNOSTICS lines = ROW_COUNT;
 	ANALYZE pg_temp.creditmemo_bill_line;
+	RAISE NOTICE 'summed and rounded: % lines', lines;
 END
 $$;
 COMMENT ON FUNCTION creditmemo.round_bill() IS
@@ -852,6 +870,8 @@ CREATE FUNCTION creditmemo.book_bill_charges() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	lines bigint;
 BEGIN
 	-- what earlier imports of the bill have booked, each line numbered from 1 among those of its key
 	CREATE TEMP TABLE creditmemo_booked_line ON COMMIT DROP AS
@@ -866,8 +886,11 @@ BEGIN
 		AND u.source_id >= b.bill_key AND u.source_id < left(b.bill_key, -1) || ';'
 	CROSS JOIN LATERAL substr(u.source_id, length(b.bill_key) + 1) AS k (key)
 	LEFT JOIN creditmemo.billing o ON o.account_id = u.account_id
-		AND o.service_period = u.service_period AND o.billing_no = u.billing_no;
+		AND o.service_period = u.service_period AND o.billing_no = u.billing_no
+	WHERE k.key ~ '^[0-9]+:';
+	GET DIAGNOSTICS lines = ROW_COUNT;
 	ANALYZE pg_temp.creditmemo_booked_line;
+	RAISE NOTICE 'writing utilization; % lines are there from earlier imports', lines;
 
 	CREATE TEMP TABLE creditmemo_bill_change ON COMMIT DROP AS
 	SELECT l.bill_key, l.account_id, l.line_key, l.no, l.last_no, l.service_period, l.utilization_id, l.service,
@@ -899,7 +922,6 @@ BEGIN
 		WINDOW line_key AS (PARTITION BY l.account_id, l.line_key, l.bill_key)) l;
 	ANALYZE pg_temp.creditmemo_bill_change;
 
-	RAISE NOTICE 'writing utilization';
 	-- in the order in which others lock lines
 	PERFORM
 	FROM pg_temp.creditmemo_bill_change c
@@ -963,13 +985,16 @@ BEGIN
 	INSERT INTO creditmemo.provider_credit AS p
 		(account_id, payer_account_id, owner_account_id, provider_credit_id, service_period, service, amount,
 		 description, source_id)
-	SELECT b.account_id, b.payer_account_id, substring(b.description FROM '(?i)credit from account:?\s*(\d+)'),
-		nullif(regexp_replace(b.description, '(?i)[\s,;(]*credit from account:?\s*\d+[\s)]*', ''), ''),
+	SELECT b.account_id, b.payer_account_id, substring(b.description FROM '(?i)credit from account:? *([0-9]+)'),
+		nullif(regexp_replace(b.description, '(?i)[ ,;(]*credit from account:? *[0-9]+[ )]*', ''), ''),
 		b.service_period, b.service, b.amount, b.description, b.source_id
 	FROM billed b
-	ORDER BY b.account_id COLLATE "C", b.source_id COLLATE "C"
-	ON CONFLICT (account_id, source_id) DO UPDATE SET amount = excluded.amount
-	WHERE p.amount <> excluded.amount;
+	WHERE NOT EXISTS (
+		SELECT
+		FROM creditmemo.provider_credit same
+		WHERE same.account_id = b.account_id AND same.source_id = b.source_id AND same.amount = b.amount)
+	ORDER BY b.account_id, b.source_id
+	ON CONFLICT (account_id, source_id) DO UPDATE SET amount = excluded.amount;
 END
 $$;
 COMMENT ON FUNCTION creditmemo.book_bill_credits() IS
@@ -996,7 +1021,7 @@ BEGIN
 	PERFORM creditmemo.book_bill_credits();
 
 	FOR bill IN
-		SELECT b.payer_account_id, b.billing_period, b.currency, b.lines_read,
+		SELECT b.payer_account_id, b.billing_period, b.currency, b.lines_read, b.corrections_read,
 			l.lines - coalesce(c.billed, 0) + coalesce(c.inserted, 0) AS lines_inserted,
 			coalesce(c.restated, 0) AS lines_restated, coalesce(c.withdrawn, 0) AS lines_withdrawn,
 			coalesce(c.booked - c.restated - c.withdrawn, 0) AS lines_unchanged,
@@ -1005,6 +1030,7 @@ BEGIN
 			b.credits_read, trim_scale(b.exact_credit) AS exact_credit, l.rounded_credit, b.is_final
 		FROM (
 			SELECT b.payer_account_id, b.billing_period, b.currency, sum(b.lines)::bigint AS lines_read,
+				sum(b.corrections)::bigint AS corrections_read,
 				coalesce(sum(b.cost) FILTER (WHERE b.kind <> 'credit'), 0) AS exact_total,
 				coalesce(sum(b.lines) FILTER (WHERE b.kind = 'credit'), 0)::bigint AS credits_read,
 				coalesce(sum(b.cost) FILTER (WHERE b.kind = 'credit'), 0) AS exact_credit,
@@ -1062,6 +1088,7 @@ BEGIN
 		creditmemo.bill_column(source, 'month', 'ChargePeriodStart', 'BillingPeriodStart') || ' AS service_month',
 		creditmemo.bill_column(source, 'text', 'ServiceName') || ' AS service',
 		creditmemo.bill_column(source, 'text', 'ChargeCategory') || ' AS category',
+		creditmemo.bill_column(source, 'text', 'ChargeClass') || ' = ''Correction'' AS is_correction',
 		creditmemo.bill_column(source, 'text', 'PublisherName', 'ServiceProviderName') || ' AS seller',
 		creditmemo.bill_column(source, 'text', 'ProviderName', 'InvoiceIssuerName') || ' AS provider',
 		creditmemo.bill_column(source, 'text', 'ChargeDescription') || ' AS description',
@@ -1098,8 +1125,10 @@ BEGIN
 			   creditmemo.bill_column(source, 'text', 'product_product_name'),
 			   creditmemo.bill_column(source, 'text', 'product'),
 			   creditmemo.bill_column(source, 'text', 'line_item_product_code')),
-		format('CASE WHEN %1$s IN (''Tax'', ''Credit'') THEN %1$s WHEN %1$s IS NOT NULL THEN ''Usage'' END AS category',
+		format('CASE WHEN %1$s IN (''Fee'', ''RIFee'', ''Refund'', ''DiscountedUsage'') OR %1$s LIKE ''%%Discount'' '
+			   'OR %1$s LIKE ''SavingsPlan%%'' THEN ''Usage'' ELSE %1$s END AS category',
 			   creditmemo.bill_column(source, 'text', 'line_item_line_item_type')),
+		'false AS is_correction',
 		format('CASE WHEN %s LIKE ''%%Marketplace%%'' THEN coalesce(%s, ''Marketplace'') END AS seller',
 			   creditmemo.bill_column(source, 'text', 'bill_billing_entity'),
 			   creditmemo.bill_column(source, 'text', 'line_item_legal_entity')),

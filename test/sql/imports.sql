@@ -54,12 +54,12 @@ CREATE TEMP VIEW other_row AS
 CREATE TEMP VIEW other_credit AS
 	(TABLE credit EXCEPT TABLE first_credit) UNION ALL (TABLE first_credit EXCEPT TABLE credit);
 CREATE FUNCTION pg_temp.import(importer regproc, source regclass)
-RETURNS TABLE (payer_account_id text, billing_period date, read bigint, inserted bigint, restated bigint,
+RETURNS TABLE (payer_account_id text, billing_period date, read bigint, corrections bigint, inserted bigint, restated bigint,
 	withdrawn bigint, unchanged bigint, exact_total numeric, rounded_total numeric, credits bigint,
 	credit numeric, is_final boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
-	RETURN QUERY EXECUTE format('SELECT payer_account_id, billing_period, lines_read, lines_inserted,
+	RETURN QUERY EXECUTE format('SELECT payer_account_id, billing_period, lines_read, corrections_read, lines_inserted,
 		lines_restated, lines_withdrawn, lines_unchanged, trim_scale(exact_total), rounded_total,
 		credits_read, rounded_credit, is_final
 		FROM %s($1) ORDER BY 1, 2', importer) USING source;
@@ -100,6 +100,24 @@ CREATE TEMP VIEW cur_types AS
 SELECT sum(unchanged) AS unchanged FROM pg_temp.import('import_cur', 'cur_types');
 TABLE other_row;
 TABLE other_credit;
+-- whatever the session's settings
+SET standard_conforming_strings = off;
+SET timezone = 'America/Los_Angeles';
+SET extra_float_digits = 0;
+CREATE DOMAIN public.moment AS timestamptz;
+CREATE DOMAIN public.cost AS float8;
+CREATE TEMP VIEW cur_domains AS
+	SELECT c.*, c.line_item_unblended_cost::float8::public.cost AS cost, c.line_item_usage_start_date::timestamptz::public.moment AS started
+	FROM cur_2_0 c;
+CREATE TEMP TABLE of_domains AS TABLE cur_domains;
+ALTER TABLE of_domains DROP line_item_unblended_cost, DROP line_item_usage_start_date;
+ALTER TABLE of_domains RENAME cost TO line_item_unblended_cost;
+ALTER TABLE of_domains RENAME started TO line_item_usage_start_date;
+SELECT sum(unchanged) AS unchanged FROM pg_temp.import('import_cur', 'of_domains');
+SELECT sum(unchanged) AS unchanged FROM pg_temp.import('import_focus', 'focus_1_0');
+RESET standard_conforming_strings;
+RESET timezone;
+RESET extra_float_digits;
 -- what is missing is made, what is there is left
 DELETE FROM utilization WHERE account_id = '000011111234';
 DELETE FROM provider_credit WHERE service = 'AWS Data Transfer';
@@ -288,6 +306,10 @@ SELECT pg_temp.try($$UPDATE bad SET "ChargePeriodStart" = '3/1/2019'$$);
 SELECT pg_temp.try($$UPDATE bad SET "BillingPeriodStart" = 'March 2019'$$);
 SELECT pg_temp.try($$UPDATE bad SET "BillingPeriodStart" = '2019-13-01'$$);
 SELECT pg_temp.try($$UPDATE bad SET "BillingPeriodStart" = '2019-00-01'$$);
+SELECT pg_temp.try($$UPDATE bad SET "BillingPeriodStart" = '2019-3-01'$$);
+SELECT pg_temp.try($$UPDATE bad SET "BillingPeriodStart" = 'March-01-2019'$$);
+SELECT pg_temp.try($$UPDATE bad SET "BillingPeriodStart" = '2019-0301'$$);
+SELECT pg_temp.try($$UPDATE bad SET "BillingPeriodStart" = '2019-03'$$);
 SELECT pg_temp.try($$UPDATE bad SET "ChargePeriodStart" = NULL$$);
 SELECT pg_temp.try($$UPDATE bad SET "BillingPeriodStart" = ''$$);
 SELECT pg_temp.try($$ALTER TABLE bad ALTER "BillingPeriodStart" TYPE date USING 'infinity'$$);
@@ -310,6 +332,8 @@ SELECT pg_temp.try($$CREATE TEMP TABLE bad_cur AS TABLE cur; UPDATE bad_cur SET 
 	$$import_cur('bad_cur')$$);
 SELECT pg_temp.try($$CREATE TEMP TABLE bad_cur AS TABLE cur; UPDATE bad_cur SET "lineItem/UsageStartDate" = NULL$$,
 	$$import_cur('bad_cur')$$);
+SELECT pg_temp.try($$CREATE TEMP TABLE bad_cur AS TABLE cur; UPDATE bad_cur SET "lineItem/LineItemType" = 'PromotionalCredit'
+	WHERE "lineItem/LineItemType" = 'Credit'$$, $$import_cur('bad_cur')$$);
 
 \pset tuples_only off
 \pset format aligned
