@@ -11,7 +11,7 @@ REGRESS = install first_memo several_accounts memo_order eligibility purchase_or
 	services loads memo_changes restatement voids closing moved_accounts symptoms errors restored \
 	guards imports reconciliation verify
 REGRESS_OPTS = --inputdir=test --load-extension=creditmemo
-ISOLATION = load_load_open load_expiry refund_others fold_locked_lines pairs_read_committed \
+ISOLATION = load_load_open load_expiry refund_others fold_locked_lines import_others pairs_read_committed \
 	pairs_repeatable_read pairs_serializable
 ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=creditmemo
 EXTRA_CLEAN = results regression.diffs regression.out

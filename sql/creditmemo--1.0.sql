@@ -381,6 +381,19 @@ COMMENT ON COLUMN creditmemo.provider_credit.amount IS 'Amount as on AWS''s bill
 COMMENT ON COLUMN creditmemo.provider_credit.description IS 'AWS''s description';
 COMMENT ON COLUMN creditmemo.provider_credit.source_id IS 'The loader''s own key, unique within the account';
 
+CREATE TABLE creditmemo.bill_account (
+	payer_account_id text COLLATE "C" NOT NULL,
+	billing_period creditmemo.service_period NOT NULL,
+	account_id text COLLATE "C" NOT NULL
+		REFERENCES creditmemo.member_account DEFERRABLE INITIALLY DEFERRED,
+	PRIMARY KEY (payer_account_id, billing_period, account_id)
+);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.bill_account', '');
+COMMENT ON TABLE creditmemo.bill_account IS 'Which member accounts are or were on which of AWS''s bills: what a bill that is imported again has to be compared with. Written by imports';
+COMMENT ON COLUMN creditmemo.bill_account.payer_account_id IS 'The payer whose bill it is';
+COMMENT ON COLUMN creditmemo.bill_account.billing_period IS 'Month of the bill (first day)';
+COMMENT ON COLUMN creditmemo.bill_account.account_id IS 'The member account';
+
 -- ---------------------------------------------------------------------------------------------
 -- Triggers
 -- ---------------------------------------------------------------------------------------------
@@ -866,7 +879,7 @@ $$;
 COMMENT ON FUNCTION creditmemo.round_bill() IS
 'Part of import_focus() and import_cur(): rounds what each account''s services come to, into the temporary table creditmemo_bill_line, so that they sum to the rounded exact total of the account and month';
 
-CREATE FUNCTION creditmemo.book_bill_charges() RETURNS void
+CREATE FUNCTION creditmemo.compare_bill() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -877,24 +890,21 @@ BEGIN
 	CREATE TEMP TABLE creditmemo_booked_line ON COMMIT DROP AS
 	SELECT b.bill_key, u.account_id, substr(k.key, strpos(k.key, ':') + 1) AS line_key,
 		split_part(k.key, ':', 1)::integer AS no,
-		o.invoice_number IS NOT NULL OR coalesce(u.service_period <= a.closed_through, false) AS is_fixed,
-		u.service_period, u.utilization_id, u.service, u.creditable, u.amount
-	FROM (SELECT DISTINCT l.bill_key FROM pg_temp.creditmemo_bill_line l) b
-	CROSS JOIN creditmemo.member_account a
+		u.service_period, u.utilization_id, u.billing_no, u.service, u.creditable, u.amount
+	FROM (SELECT DISTINCT l.bill_key, l.payer_account_id, l.billing_period FROM pg_temp.creditmemo_bill_line l) b
+	JOIN creditmemo.bill_account a ON a.payer_account_id = b.payer_account_id AND a.billing_period = b.billing_period
 	JOIN creditmemo.utilization u ON u.account_id = a.account_id
 		-- begins with the bill's key: after the colon that it ends with comes the semicolon
 		AND u.source_id >= b.bill_key AND u.source_id < left(b.bill_key, -1) || ';'
 	CROSS JOIN LATERAL substr(u.source_id, length(b.bill_key) + 1) AS k (key)
-	LEFT JOIN creditmemo.billing o ON o.account_id = u.account_id
-		AND o.service_period = u.service_period AND o.billing_no = u.billing_no
 	WHERE k.key ~ '^[0-9]+:';
 	GET DIAGNOSTICS lines = ROW_COUNT;
 	ANALYZE pg_temp.creditmemo_booked_line;
-	RAISE NOTICE 'writing utilization; % lines are there from earlier imports', lines;
+	RAISE NOTICE 'comparing with % lines of earlier imports', lines;
 
 	CREATE TEMP TABLE creditmemo_bill_change ON COMMIT DROP AS
-	SELECT l.bill_key, l.account_id, l.line_key, l.no, l.last_no, l.service_period, l.utilization_id, l.service,
-		l.creditable, l.open_amount AS amount,
+	SELECT l.bill_key, l.account_id, l.line_key, l.no, l.last_no, l.is_fixed, l.service_period, l.utilization_id,
+		l.service, l.creditable, l.open_amount AS amount,
 		CASE WHEN l.first_no IS NULL THEN
 				CASE WHEN l.open_amount <> 0 AND (l.no IS NULL OR l.no = l.last_no AND NOT l.is_billed) THEN 'insert' END
 			 WHEN l.no IS NULL OR l.is_fixed OR l.is_billed AND l.booked_amount = l.open_amount THEN NULL
@@ -909,9 +919,13 @@ BEGIN
 			min(l.no) FILTER (WHERE NOT l.is_fixed) OVER line_key AS first_no,
 			max(l.no) OVER line_key AS last_no
 		FROM (
-			SELECT b.bill_key, b.account_id, b.line_key, b.no, b.is_fixed, b.service_period, b.utilization_id, b.service,
-				b.creditable, b.amount
+			SELECT b.bill_key, b.account_id, b.line_key, b.no,
+				o.invoice_number IS NOT NULL OR coalesce(b.service_period <= a.closed_through, false) AS is_fixed,
+				b.service_period, b.utilization_id, b.service, b.creditable, b.amount
 			FROM pg_temp.creditmemo_booked_line b
+			JOIN creditmemo.member_account a ON a.account_id = b.account_id
+			LEFT JOIN creditmemo.billing o ON o.account_id = b.account_id
+				AND o.service_period = b.service_period AND o.billing_no = b.billing_no
 			UNION ALL
 			SELECT l.bill_key, l.account_id, l.line_key, NULL, false, l.service_period, NULL, l.service,
 				l.kind = 'charge', l.amount
@@ -921,14 +935,67 @@ BEGIN
 				WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)) l
 		WINDOW line_key AS (PARTITION BY l.account_id, l.line_key, l.bill_key)) l;
 	ANALYZE pg_temp.creditmemo_bill_change;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.compare_bill() IS
+'Part of import_focus() and import_cur(): compares the bill with what earlier imports of it have booked, into the temporary tables creditmemo_booked_line and creditmemo_bill_change: which lines to restate and to withdraw, which differences to insert';
 
-	-- in the order in which others lock lines
+CREATE FUNCTION creditmemo.lock_bill_changes() RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_temp.creditmemo_bill_change c WHERE c.action IS NOT NULL) THEN
+		RETURN true;
+	END IF;
+	-- lines before accounts, each in its order, as any statement that changes lines
 	PERFORM
-	FROM pg_temp.creditmemo_bill_change c
-	JOIN creditmemo.utilization u USING (service_period, account_id, utilization_id)
+	FROM creditmemo.utilization u
+	JOIN pg_temp.creditmemo_bill_change c USING (service_period, account_id, utilization_id)
 	WHERE c.action IN ('restate', 'withdraw')
 	ORDER BY u.account_id, u.source_id
 	FOR UPDATE OF u;
+	PERFORM
+	FROM creditmemo.member_account a
+	WHERE a.account_id IN (SELECT l.account_id FROM pg_temp.creditmemo_bill_line l
+						   UNION SELECT c.account_id FROM pg_temp.creditmemo_bill_change c WHERE c.action IS NOT NULL)
+	ORDER BY a.account_id
+	FOR UPDATE;
+	RETURN NOT EXISTS (
+		SELECT
+		FROM pg_temp.creditmemo_bill_change c
+		JOIN creditmemo.member_account a ON a.account_id = c.account_id
+		LEFT JOIN creditmemo.utilization u ON u.service_period = c.service_period AND u.account_id = c.account_id
+			AND u.utilization_id = c.utilization_id
+		LEFT JOIN creditmemo.billing o ON o.account_id = u.account_id AND o.service_period = u.service_period
+			AND o.billing_no = u.billing_no
+		WHERE c.no IS NOT NULL AND c.is_fixed IS DISTINCT FROM
+			(o.invoice_number IS NOT NULL OR coalesce(u.service_period <= a.closed_through, u.service_period IS NULL)));
+END
+$$;
+COMMENT ON FUNCTION creditmemo.lock_bill_changes() IS
+'Part of import_focus() and import_cur(): locks the lines and accounts that are to change; false if something was invoiced, closed or opened meanwhile, so that they have to be compared again';
+
+CREATE FUNCTION creditmemo.book_bill_charges() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO creditmemo.bill_account (payer_account_id, billing_period, account_id)
+	SELECT DISTINCT l.payer_account_id, l.billing_period, l.account_id
+	FROM pg_temp.creditmemo_bill_line l
+	WHERE NOT EXISTS (
+		SELECT
+		FROM creditmemo.bill_account b
+		WHERE b.payer_account_id = l.payer_account_id AND b.billing_period = l.billing_period
+			AND b.account_id = l.account_id);
+	LOOP
+		PERFORM creditmemo.compare_bill();
+		EXIT WHEN creditmemo.lock_bill_changes();
+		DROP TABLE pg_temp.creditmemo_booked_line, pg_temp.creditmemo_bill_change;
+	END LOOP;
+
+	RAISE NOTICE 'writing utilization';
 	-- one statement, so that credit is settled once with all that the bill changes
 	WITH withdrawn AS (
 		DELETE FROM creditmemo.utilization u
