@@ -908,14 +908,13 @@ BEGIN
 		CASE WHEN l.first_no IS NULL THEN
 				CASE WHEN l.open_amount <> 0 AND (l.no IS NULL OR l.no = l.last_no AND NOT l.is_billed) THEN 'insert' END
 			 WHEN l.no IS NULL OR l.is_fixed OR l.is_billed AND l.booked_amount = l.open_amount THEN NULL
-			 WHEN l.no > l.first_no OR l.open_amount = 0 AND (l.has_fixed OR NOT l.is_billed) THEN 'withdraw'
+			 WHEN l.no > l.first_no OR l.open_amount = 0 THEN 'withdraw'
 			 WHEN l.amount <> l.open_amount THEN 'restate' END AS action
 	FROM (
 		SELECT l.*, bool_or(l.no IS NULL) OVER line_key AS is_billed,
 			coalesce(sum(l.amount) FILTER (WHERE l.no IS NULL) OVER line_key, 0)
 				- coalesce(sum(l.amount) FILTER (WHERE l.is_fixed) OVER line_key, 0) AS open_amount,
 			sum(l.amount) FILTER (WHERE l.no IS NOT NULL AND NOT l.is_fixed) OVER line_key AS booked_amount,
-			bool_or(l.is_fixed) OVER line_key AS has_fixed,
 			min(l.no) FILTER (WHERE NOT l.is_fixed) OVER line_key AS first_no,
 			max(l.no) OVER line_key AS last_no
 		FROM (
@@ -930,10 +929,21 @@ BEGIN
 			SELECT l.bill_key, l.account_id, l.line_key, NULL, false, l.service_period, NULL, l.service,
 				l.kind = 'charge', l.amount
 			FROM pg_temp.creditmemo_bill_line l
-			WHERE l.kind <> 'credit' AND EXISTS (
+			WHERE l.kind <> 'credit' AND l.amount <> 0 AND EXISTS (
 				SELECT FROM pg_temp.creditmemo_booked_line b
 				WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)) l
 		WINDOW line_key AS (PARTITION BY l.account_id, l.line_key, l.bill_key)) l;
+	-- what is invoiced stays rounded as it was, where another fraction only moves a cent between its lines
+	UPDATE pg_temp.creditmemo_bill_change c
+	SET action = NULL
+	FROM (
+		SELECT c.bill_key, c.account_id, left(c.line_key, 7) AS service_month
+		FROM pg_temp.creditmemo_bill_change c
+		WHERE c.action IS NOT NULL
+		GROUP BY c.bill_key, c.account_id, left(c.line_key, 7)
+		HAVING sum(c.amount) = 0 AND bool_and(c.action = 'insert' AND abs(c.amount) = 0.01)) rounded
+	WHERE c.bill_key = rounded.bill_key AND c.account_id = rounded.account_id
+		AND left(c.line_key, 7) = rounded.service_month AND c.action IS NOT NULL;
 	ANALYZE pg_temp.creditmemo_bill_change;
 END
 $$;
@@ -1016,7 +1026,7 @@ BEGIN
 		SELECT l.service_period, l.billing_period, l.account_id, l.service, l.description, l.amount,
 			l.kind = 'charge' AS creditable, l.bill_key || '1:' || l.line_key AS source_id
 		FROM pg_temp.creditmemo_bill_line l
-		WHERE l.kind <> 'credit' AND NOT EXISTS (
+		WHERE l.kind <> 'credit' AND l.amount <> 0 AND NOT EXISTS (
 			SELECT FROM pg_temp.creditmemo_booked_line b
 			WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)
 		UNION ALL
@@ -1030,10 +1040,12 @@ $$;
 COMMENT ON FUNCTION creditmemo.book_bill_charges() IS
 'Part of import_focus() and import_cur(): brings utilization to the bill, and leaves in the temporary table creditmemo_bill_change what it did to each line';
 
-CREATE FUNCTION creditmemo.book_bill_credits() RETURNS void
+CREATE FUNCTION creditmemo.book_bill_credits() RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	changes bigint;
 BEGIN
 	WITH bill AS (
 		SELECT DISTINCT l.bill_key, l.payer_account_id
@@ -1048,24 +1060,30 @@ BEGIN
 		USING bill b
 		WHERE p.payer_account_id = b.payer_account_id AND starts_with(p.source_id, b.bill_key)
 			AND NOT EXISTS (
-				SELECT FROM billed WHERE billed.account_id = p.account_id AND billed.source_id = p.source_id))
-	INSERT INTO creditmemo.provider_credit AS p
-		(account_id, payer_account_id, owner_account_id, provider_credit_id, service_period, service, amount,
-		 description, source_id)
-	SELECT b.account_id, b.payer_account_id, substring(b.description FROM '(?i)credit from account:? *([0-9]+)'),
-		nullif(regexp_replace(b.description, '(?i)[ ,;(]*credit from account:? *[0-9]+[ )]*', ''), ''),
-		b.service_period, b.service, b.amount, b.description, b.source_id
-	FROM billed b
-	WHERE NOT EXISTS (
-		SELECT
-		FROM creditmemo.provider_credit same
-		WHERE same.account_id = b.account_id AND same.source_id = b.source_id AND same.amount = b.amount)
-	ORDER BY b.account_id, b.source_id
-	ON CONFLICT (account_id, source_id) DO UPDATE SET amount = excluded.amount;
+				SELECT FROM billed WHERE billed.account_id = p.account_id AND billed.source_id = p.source_id)
+		RETURNING p.account_id),
+	written AS (
+		INSERT INTO creditmemo.provider_credit AS p
+			(account_id, payer_account_id, owner_account_id, provider_credit_id, service_period, service, amount,
+			 description, source_id)
+		SELECT b.account_id, b.payer_account_id, substring(b.description FROM '(?i)credit from account:? *([0-9]+)'),
+			nullif(regexp_replace(b.description, '(?i)[ ,;(]*credit from account:? *[0-9]+[ )]*', ''), ''),
+			b.service_period, b.service, b.amount, b.description, b.source_id
+		FROM billed b
+		WHERE NOT EXISTS (
+			SELECT
+			FROM creditmemo.provider_credit same
+			WHERE same.account_id = b.account_id AND same.source_id = b.source_id AND same.amount = b.amount)
+		ORDER BY b.account_id, b.source_id
+		ON CONFLICT (account_id, source_id) DO UPDATE SET amount = excluded.amount
+		RETURNING p.account_id)
+	SELECT count(*) INTO changes FROM (TABLE withdrawn UNION ALL TABLE written) changed;
+	RAISE NOTICE 'wrote % lines of AWS''s credit', changes;
+	RETURN changes;
 END
 $$;
 COMMENT ON FUNCTION creditmemo.book_bill_credits() IS
-'Part of import_focus() and import_cur(): brings provider_credit to the credit that is on the bill';
+'Part of import_focus() and import_cur(): brings provider_credit to the credit that is on the bill; returns how many lines that changed';
 
 CREATE FUNCTION creditmemo.import_bill(source regclass, lines text, default_customer_id text)
 RETURNS SETOF creditmemo.bill_import
@@ -1074,6 +1092,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	bill creditmemo.bill_import;
+	changes bigint;
 BEGIN
 	PERFORM creditmemo.stage_bill(source, lines);
 	PERFORM creditmemo.register_bill_accounts(default_customer_id);
@@ -1085,7 +1104,7 @@ BEGIN
 	FOR NO KEY UPDATE;
 	PERFORM creditmemo.round_bill();
 	PERFORM creditmemo.book_bill_charges();
-	PERFORM creditmemo.book_bill_credits();
+	changes := creditmemo.book_bill_credits();
 
 	FOR bill IN
 		SELECT b.payer_account_id, b.billing_period, b.currency, b.lines_read, b.corrections_read,
@@ -1106,7 +1125,7 @@ BEGIN
 			GROUP BY b.payer_account_id, b.billing_period, b.currency) b
 		JOIN (
 			SELECT l.payer_account_id, l.billing_period, l.currency, l.bill_key,
-				count(*) FILTER (WHERE l.kind <> 'credit') AS lines,
+				count(*) FILTER (WHERE l.kind <> 'credit' AND l.amount <> 0) AS lines,
 				coalesce(sum(l.amount) FILTER (WHERE l.kind <> 'credit'), 0.00) AS rounded_total,
 				coalesce(sum(l.amount) FILTER (WHERE l.kind = 'credit'), 0.00) AS rounded_credit
 			FROM pg_temp.creditmemo_bill_line l
@@ -1127,7 +1146,14 @@ BEGIN
 			bill.payer_account_id, creditmemo.service_period_text(bill.billing_period), bill.lines_inserted,
 			bill.lines_restated, bill.lines_withdrawn, bill.lines_unchanged;
 		RETURN NEXT bill;
+		changes := changes + bill.lines_inserted + bill.lines_restated + bill.lines_withdrawn;
 	END LOOP;
+	IF changes > 0 THEN
+		-- above READ COMMITTED, whoever waits for the payer with an older snapshot has to start again
+		UPDATE creditmemo.payer_account p
+		SET name = p.name
+		WHERE p.payer_account_id IN (SELECT b.payer_account_id FROM pg_temp.creditmemo_bill b);
+	END IF;
 	DROP TABLE pg_temp.creditmemo_bill, pg_temp.creditmemo_bill_line, pg_temp.creditmemo_booked_line,
 		pg_temp.creditmemo_bill_change;
 END

@@ -200,6 +200,19 @@ SELECT * FROM pg_temp.import('import_focus', 'public.bill_view');
 UPDATE public.bill SET "BILLED_COST" = -2 WHERE "ChargeClass" = 'Correction';
 SELECT * FROM pg_temp.import('import_focus', 'public.bill_view');
 SELECT * FROM booked WHERE source_id LIKE '%:2019-02:%' ORDER BY account, source_id;
+-- another fraction, which only moves a cent between invoiced lines, and a line of 0.00 are nothing to bill
+INSERT INTO public.bill (line, sub_account_id, "ServiceName", "BILLED_COST") VALUES
+	(51, '5', 'EC2', 1.004), (52, '5', 'RDS', 1.0035), (53, '5', 'S3', 1.003);
+SELECT lines_inserted FROM import_focus('public.bill_view', 'EURO') ORDER BY payer_account_id, billing_period;
+SELECT service, amount FROM utilization WHERE account_id = '5' ORDER BY service;
+SELECT invoice_number FROM issue_invoice('SI5', 'EURO', '2019-01-01', '2019-02-05', '{5}');
+UPDATE public.bill SET "BILLED_COST" = 1.0045 WHERE line = 52;
+INSERT INTO public.bill (line, sub_account_id, "ServiceName", "BILLED_COST") VALUES (54, '5', 'Lambda', 0.0001);
+SELECT * FROM pg_temp.import('import_focus', 'public.bill_view');
+SELECT count(*) FROM unbilled WHERE account_id = '5';
+UPDATE public.bill SET "BILLED_COST" = 1.0145 WHERE line = 52;
+SELECT * FROM pg_temp.import('import_focus', 'public.bill_view');
+SELECT billing_no, service, description, amount FROM utilization WHERE account_id = '5' ORDER BY billing_no, service;
 -- what is restated is what a fresh import would have booked
 SELECT account, sum(amount) AS booked,
 	(SELECT round(sum("BILLED_COST")::numeric, 2) FROM public.bill
