@@ -955,10 +955,13 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM pg_temp.creditmemo_bill_change c WHERE c.action IS NOT NULL) THEN
+	IF NOT EXISTS (SELECT FROM pg_temp.creditmemo_bill_change c WHERE c.action IS NOT NULL)
+		AND (SELECT count(*) FROM pg_temp.creditmemo_bill_change c WHERE c.no IS NULL)
+			= (SELECT count(*) FROM pg_temp.creditmemo_bill_line l WHERE l.kind <> 'credit' AND l.amount <> 0) THEN
 		RETURN true;
 	END IF;
-	-- lines before accounts, each in its order, as any statement that changes lines
+	-- lines before accounts, each in its order, as any statement that changes lines; and all accounts at once,
+	-- those of AWS's credit too
 	PERFORM
 	FROM creditmemo.utilization u
 	JOIN pg_temp.creditmemo_bill_change c USING (service_period, account_id, utilization_id)
@@ -984,7 +987,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION creditmemo.lock_bill_changes() IS
-'Part of import_focus() and import_cur(): locks the lines and accounts that are to change; false if something was invoiced, closed or opened meanwhile, so that they have to be compared again';
+'Part of import_focus() and import_cur(): locks the lines that are to change and, if there is anything to write, the accounts; false if something was invoiced, closed or opened meanwhile, so that they have to be compared again';
 
 CREATE FUNCTION creditmemo.book_bill_charges() RETURNS void
 LANGUAGE plpgsql VOLATILE

@@ -630,6 +630,16 @@ at_once('restated back and forth over invoices that come and go', 4, 12, %import
 	invoice => "SELECT public.attempt(\$\$ SELECT issue_invoice('SI' || nextval('public.invoice_numbers'), '$bill->{customers}{USD}', '$months[2]-01') \$\$)",
 	void => "SELECT public.attempt(\$\$ SELECT public.void_newest(ARRAY[$customers]) \$\$)");
 expect_one_of('the sums are those of one of them', \&expect_sums, $bill, $other);
+# each charges the account that the other one's credit went to
+psql($database, "INSERT INTO creditmemo.payer_account VALUES ('P8')");
+my %crossing = (P1 => [ '0001', '0002' ], P8 => [ '0002', '0001' ]);
+psql($database, sprintf <<'SQL', $_, $_, @{ $crossing{$_} }) foreach keys %crossing;
+CREATE VIEW public.crossing_%s AS
+	SELECT '%s' AS "BillingAccountId", account AS "SubAccountId", (random() * 100 - 20)::numeric * sign AS "BilledCost", 'USD' AS "BillingCurrency",
+		category AS "ChargeCategory", 'EC2' AS "ServiceName", random()::text AS "ChargeDescription", date '2024-03-01' AS "ChargePeriodStart"
+	FROM (VALUES ('%s', 1, 'Usage'), ('%s', -1, 'Credit')) line (account, sign, category)
+SQL
+at_once('two payers with accounts in common', 4, 60, map { $_ => "SELECT count(*) FROM creditmemo.import_focus('public.crossing_$_')" } keys %crossing);
 is(psql($database, 'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()'), 0, 'no deadlock');
 books_are_sound($database);
 
