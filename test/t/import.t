@@ -224,7 +224,7 @@ sub counts
 }
 
 sub call { my ($set, $table, $customer_id) = @_; return sprintf q(%s('public.%s', %s)), $set =~ /CUR/ ? 'import_cur' : 'import_focus', $table, literal($customer_id) }
-sub unknown { my ($bill) = @_; my %is_used = map { $_->{account_id} => 1 } charges($bill), credits($bill); return grep { !$_->{is_known} && $is_used{ $_->{account_id} } } @{ $bill->{accounts} } }
+sub unknown { my ($bill) = @_; my %is_used = map { ($_->{account} // $_->{payer}) => 1 } grep { is_aws($_) } @{ $bill->{lines} }; return grep { !$_->{is_known} && $is_used{ $_->{account_id} } } @{ $bill->{accounts} } }
 
 # That the import of the bill raises this error, which says something that matches.
 sub refuse

@@ -22,6 +22,8 @@ sub output_of
 	my ($statements) = @_;
 	my $output = psql($database, "\\pset format aligned\n\\pset tuples_only off\n$statements");
 	utf8::decode($output);
+	# as someone sees it who types the statements
+	$output =~ s/^psql:\S+: (?=NOTICE)//mg;
 	$output =~ s/ +$//mg;
 	return $output =~ s/\n+\z//r;
 }
