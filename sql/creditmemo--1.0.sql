@@ -683,41 +683,54 @@ SET datestyle = 'ISO'
 SET extra_float_digits = 1
 AS $$
 DECLARE
-	lines_read bigint;
-	others bigint;
-	missing text;
-	unknown text;
-	not_finite text[];
 	context text;
 BEGIN
 	RAISE NOTICE 'reading %', source;
 	BEGIN
 		EXECUTE format($sql$
 			CREATE TEMP TABLE creditmemo_bill ON COMMIT DROP AS
-			SELECT account AS account_id, max(account_name) AS account_name, service, service_month, kind,
-				payer AS payer_account_id, max(payer_name) AS payer_name, billing_month,
+			SELECT account AS account_id, account_name, payer AS payer_account_id, payer_name, currency, is_of_aws,
 				(CASE WHEN service_month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$' THEN service_month || '-01'
 					  ELSE 'not ISO: ' || service_month END)::date AS service_period,
 				(CASE WHEN billing_month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$' THEN billing_month || '-01'
 					  ELSE 'not ISO: ' || billing_month END)::date AS billing_period,
-				currency, is_of_aws, description, count(*) AS lines,
-				count(*) FILTER (WHERE is_correction OR service_month < billing_month) AS corrections, count(invoice) AS invoiced_lines,
-				count(*) = count(cost) AS has_costs, coalesce(sum(cost), 0) AS cost
+				service, kind,
+				CASE kind WHEN 'tax' THEN 'Tax' WHEN 'marketplace' THEN 'Marketplace' ELSE description END AS description,
+				lines, corrections, invoiced_lines, has_costs, cost,
+				-- the cents that are missing after rounding down go to the largest remainders
+				(cents_down + (row_number() OVER (account_period ORDER BY remainder DESC, service, kind, description)
+					<= round(sum(cost) OVER account_period, 2) * 100 - sum(cents_down) OVER account_period)::integer)
+					* 0.01 AS amount,
+				'aws:' || payer || ':' || billing_month || ':' AS bill_key,
+				service_month || ':' || kind || ':'
+					|| CASE WHEN is_credit THEN
+								left(encode(sha256(convert_to(concat_ws(E'\n', service, description), 'UTF8')), 'hex'), 32)
+							ELSE service END AS line_key
 			FROM (
-				SELECT coalesce(account, payer) AS account, coalesce(service, category) AS service, service_month,
-					billing_month, CASE WHEN account IS NULL THEN payer_name ELSE account_name END AS account_name,
-					payer, payer_name, currency, is_correction, invoice, cost,
-					CASE WHEN category IN ('Usage', 'Purchase', 'Adjustment') THEN
-							-- by far the most are AWS's own: that is seen without a regular expression
-							CASE WHEN seller LIKE 'Amazon Web Services%%' OR seller IS NULL OR seller ~* '^(aws|amazon)($|[^[:alnum:]])'
-								 THEN 'charge' ELSE 'marketplace' END
-						 WHEN category IN ('Tax', 'Credit') THEN lower(category)
-						 ELSE '"' || category || '"' END AS kind,
-					CASE WHEN category = 'Credit' THEN description END AS description,
-					provider = 'AWS' OR provider IS NULL OR provider ~* '^(aws|amazon)($|[^[:alnum:]])' AS is_of_aws
-				FROM (SELECT %s FROM %s) line) line
-			-- what differs most comes first: it is cheapest to sort by
-			GROUP BY account, service, service_month, kind, payer, billing_month, currency, is_of_aws, description
+				SELECT charge.*, floor(cost * 100) AS cents_down, cost * 100 - floor(cost * 100) AS remainder
+				FROM (
+					SELECT account, max(account_name) AS account_name, service, service_month, kind, is_credit, payer,
+						max(payer_name) AS payer_name, billing_month, currency, is_of_aws, description,
+						count(*) AS lines, count(*) FILTER (WHERE is_correction OR service_month < billing_month) AS corrections,
+						count(invoice) AS invoiced_lines, count(*) = count(cost) AS has_costs, coalesce(sum(cost), 0) AS cost
+					FROM (
+						SELECT coalesce(account, payer) AS account, coalesce(service, category) AS service, service_month,
+							billing_month, CASE WHEN account IS NULL THEN payer_name ELSE account_name END AS account_name,
+							payer, payer_name, currency, is_correction, invoice, cost,
+							CASE WHEN category IN ('Usage', 'Purchase', 'Adjustment') THEN
+									-- by far the most are AWS's own: that is seen without a regular expression
+									CASE WHEN seller LIKE 'Amazon Web Services%%' OR seller IS NULL
+											OR seller ~* '^(aws|amazon)($|[^[:alnum:]])' THEN 'charge' ELSE 'marketplace' END
+								 WHEN category IN ('Tax', 'Credit') THEN lower(category)
+								 ELSE '"' || category || '"' END AS kind,
+							category = 'Credit' AS is_credit,
+							CASE WHEN category = 'Credit' THEN description END AS description,
+							provider = 'AWS' OR provider IS NULL OR provider ~* '^(aws|amazon)($|[^[:alnum:]])' AS is_of_aws
+						FROM (SELECT %s FROM %s) line) line
+					-- what differs most comes first: it is cheapest to sort by
+					GROUP BY account, service, service_month, kind, is_credit, payer, billing_month, currency, is_of_aws,
+						description) charge) charge
+			WINDOW account_period AS (PARTITION BY account, service_month, payer, billing_month, is_of_aws, is_credit)
 			$sql$, lines, source);
 	EXCEPTION WHEN invalid_text_representation OR invalid_datetime_format OR datetime_field_overflow
 			OR numeric_value_out_of_range THEN
@@ -729,11 +742,27 @@ BEGIN
 							  ELSE 'Costs are numbers with a decimal point, times begin with year and month, as in 2019-01-31 23:00:00.' END,
 				HINT = 'Correct it in the export, or import from a view that converts it.';
 	END;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.stage_bill(regclass, text) IS
+'Part of import_focus() and import_cur(): sums the lines of the source exactly into the temporary table creditmemo_bill, and rounds the sums so that they come to the rounded exact total of each account and month';
 
+CREATE FUNCTION creditmemo.check_bill(source regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	sums bigint;
+	lines_read bigint;
+	others bigint;
+	missing text;
+	unknown text;
+	not_finite text[];
+BEGIN
 	WITH other AS (DELETE FROM pg_temp.creditmemo_bill b WHERE NOT b.is_of_aws RETURNING b.lines)
 	SELECT sum(other.lines) INTO others FROM other;
 	ANALYZE pg_temp.creditmemo_bill;
-	SELECT sum(b.lines),
+	SELECT count(*), sum(b.lines),
 		concat_ws(', ', CASE WHEN bool_or(b.payer_account_id IS NULL) THEN 'payer account' END,
 			CASE WHEN bool_or(b.kind IS NULL) THEN 'category' END,
 			CASE WHEN bool_or(b.billing_period IS NULL) THEN 'billing period' END,
@@ -742,15 +771,15 @@ BEGIN
 			CASE WHEN bool_or(b.currency IS NULL) THEN 'currency' END),
 		string_agg(DISTINCT b.kind, ', ') FILTER (WHERE b.kind NOT IN ('charge', 'tax', 'marketplace', 'credit')),
 		array_agg(DISTINCT b.account_id) FILTER (WHERE b.cost IN ('NaN', 'Infinity', '-Infinity'))
-	INTO lines_read, missing, unknown, not_finite
+	INTO sums, lines_read, missing, unknown, not_finite
 	FROM pg_temp.creditmemo_bill b;
 	IF lines_read IS NULL THEN
 		RAISE EXCEPTION '% has no line of AWS', source
 			USING ERRCODE = 'no_data_found', TABLE = source::text,
 				HINT = 'See whether it was filled.';
 	END IF;
-	RAISE NOTICE 'read % lines of AWS%', lines_read,
-		CASE WHEN others > 0 THEN format(', left out %s of other providers', others) ELSE '' END;
+	RAISE NOTICE 'read % lines of AWS%: % sums by account, month and service', lines_read,
+		CASE WHEN others > 0 THEN format(', left out %s of other providers', others) ELSE '' END, sums;
 	IF missing <> '' THEN
 		RAISE EXCEPTION 'lines of % are without %', source, missing
 			USING ERRCODE = 'not_null_violation', TABLE = source::text,
@@ -769,8 +798,8 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION creditmemo.stage_bill(regclass, text) IS
-'Part of import_focus() and import_cur(): sums the lines of the source exactly, into the temporary table creditmemo_bill';
+COMMENT ON FUNCTION creditmemo.check_bill(regclass) IS
+'Part of import_focus() and import_cur(): leaves other providers out of the temporary table creditmemo_bill; an error where it has nothing, or lines that lack something or cost what is no amount of money';
 
 CREATE FUNCTION creditmemo.register_bill_accounts(default_customer_id text) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -845,40 +874,6 @@ $$;
 COMMENT ON FUNCTION creditmemo.register_bill_accounts(text) IS
 'Part of import_focus() and import_cur(): registers unknown accounts under the default customer; an error that names them without one, or where the bill is in another currency';
 
-CREATE FUNCTION creditmemo.round_bill() RETURNS void
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	lines bigint;
-BEGIN
-	CREATE TEMP TABLE creditmemo_bill_line ON COMMIT DROP AS
-	SELECT b.payer_account_id, b.billing_period, b.currency,
-		'aws:' || b.payer_account_id || ':' || b.billing_month || ':' AS bill_key,
-		b.account_id, b.service_period, b.service, b.kind,
-		CASE b.kind WHEN 'tax' THEN 'Tax' WHEN 'marketplace' THEN 'Marketplace' ELSE b.description END AS description,
-		b.service_month || ':' || b.kind || ':'
-			|| CASE WHEN b.kind = 'credit' THEN
-						left(encode(sha256(convert_to(concat_ws(E'\n', b.service, b.description), 'UTF8')), 'hex'), 32)
-					ELSE b.service END AS line_key,
-		-- the cents that are missing after rounding down go to the largest remainders
-		(b.cents_down + (row_number() OVER (account_period ORDER BY b.remainder DESC, b.service COLLATE "C", b.kind,
-				b.description COLLATE "C")
-			<= round(sum(b.cost) OVER account_period, 2) * 100 - sum(b.cents_down) OVER account_period)::integer)
-			* 0.01 AS amount
-	FROM (
-		SELECT b.*, floor(b.cost * 100) AS cents_down, b.cost * 100 - floor(b.cost * 100) AS remainder
-		FROM pg_temp.creditmemo_bill b) b
-	WINDOW account_period AS (
-		PARTITION BY b.account_id, b.service_period, b.payer_account_id, b.billing_period, b.kind = 'credit');
-	GET DIAGNOSTICS lines = ROW_COUNT;
-	ANALYZE pg_temp.creditmemo_bill_line;
-	RAISE NOTICE 'summed and rounded: % lines', lines;
-END
-$$;
-COMMENT ON FUNCTION creditmemo.round_bill() IS
-'Part of import_focus() and import_cur(): rounds what each account''s services come to, into the temporary table creditmemo_bill_line, so that they sum to the rounded exact total of the account and month';
-
 CREATE FUNCTION creditmemo.compare_bill() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -891,7 +886,7 @@ BEGIN
 	SELECT b.bill_key, u.account_id, substr(k.key, strpos(k.key, ':') + 1) AS line_key,
 		split_part(k.key, ':', 1)::integer AS no,
 		u.service_period, u.utilization_id, u.billing_no, u.service, u.creditable, u.amount
-	FROM (SELECT DISTINCT l.bill_key, l.payer_account_id, l.billing_period FROM pg_temp.creditmemo_bill_line l) b
+	FROM (SELECT DISTINCT l.bill_key, l.payer_account_id, l.billing_period FROM pg_temp.creditmemo_bill l) b
 	JOIN creditmemo.bill_account a ON a.payer_account_id = b.payer_account_id AND a.billing_period = b.billing_period
 	JOIN creditmemo.utilization u ON u.account_id = a.account_id
 		-- begins with the bill's key: after the colon that it ends with comes the semicolon
@@ -928,7 +923,7 @@ BEGIN
 			UNION ALL
 			SELECT l.bill_key, l.account_id, l.line_key, NULL, false, l.service_period, NULL, l.service,
 				l.kind = 'charge', l.amount
-			FROM pg_temp.creditmemo_bill_line l
+			FROM pg_temp.creditmemo_bill l
 			WHERE l.kind <> 'credit' AND l.amount <> 0 AND EXISTS (
 				SELECT FROM pg_temp.creditmemo_booked_line b
 				WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)) l
@@ -957,7 +952,7 @@ AS $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_temp.creditmemo_bill_change c WHERE c.action IS NOT NULL)
 		AND (SELECT count(*) FROM pg_temp.creditmemo_bill_change c WHERE c.no IS NULL)
-			= (SELECT count(*) FROM pg_temp.creditmemo_bill_line l WHERE l.kind <> 'credit' AND l.amount <> 0) THEN
+			= (SELECT count(*) FROM pg_temp.creditmemo_bill l WHERE l.kind <> 'credit' AND l.amount <> 0) THEN
 		RETURN true;
 	END IF;
 	-- lines before accounts, each in its order, as any statement that changes lines; and all accounts at once,
@@ -970,7 +965,7 @@ BEGIN
 	FOR UPDATE OF u;
 	PERFORM
 	FROM creditmemo.member_account a
-	WHERE a.account_id IN (SELECT l.account_id FROM pg_temp.creditmemo_bill_line l
+	WHERE a.account_id IN (SELECT l.account_id FROM pg_temp.creditmemo_bill l
 						   UNION SELECT c.account_id FROM pg_temp.creditmemo_bill_change c WHERE c.action IS NOT NULL)
 	ORDER BY a.account_id
 	FOR UPDATE;
@@ -996,7 +991,7 @@ AS $$
 BEGIN
 	INSERT INTO creditmemo.bill_account (payer_account_id, billing_period, account_id)
 	SELECT DISTINCT l.payer_account_id, l.billing_period, l.account_id
-	FROM pg_temp.creditmemo_bill_line l
+	FROM pg_temp.creditmemo_bill l
 	WHERE NOT EXISTS (
 		SELECT
 		FROM creditmemo.bill_account b
@@ -1028,7 +1023,7 @@ BEGIN
 	FROM (
 		SELECT l.service_period, l.billing_period, l.account_id, l.service, l.description, l.amount,
 			l.kind = 'charge' AS creditable, l.bill_key || '1:' || l.line_key AS source_id
-		FROM pg_temp.creditmemo_bill_line l
+		FROM pg_temp.creditmemo_bill l
 		WHERE l.kind <> 'credit' AND l.amount <> 0 AND NOT EXISTS (
 			SELECT FROM pg_temp.creditmemo_booked_line b
 			WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)
@@ -1052,11 +1047,11 @@ DECLARE
 BEGIN
 	WITH bill AS (
 		SELECT DISTINCT l.bill_key, l.payer_account_id
-		FROM pg_temp.creditmemo_bill_line l),
+		FROM pg_temp.creditmemo_bill l),
 	billed AS (
 		SELECT l.account_id, l.bill_key || l.line_key AS source_id, l.payer_account_id, l.service_period, l.service,
 			l.amount, l.description
-		FROM pg_temp.creditmemo_bill_line l
+		FROM pg_temp.creditmemo_bill l
 		WHERE l.kind = 'credit'),
 	withdrawn AS (
 		DELETE FROM creditmemo.provider_credit p
@@ -1088,7 +1083,7 @@ $$;
 COMMENT ON FUNCTION creditmemo.book_bill_credits() IS
 'Part of import_focus() and import_cur(): brings provider_credit to the credit that is on the bill; returns how many lines that changed';
 
-CREATE FUNCTION creditmemo.import_bill(source regclass, lines text, default_customer_id text)
+CREATE FUNCTION creditmemo.import_bill(source regclass, lines text, names text, default_customer_id text)
 RETURNS SETOF creditmemo.bill_import
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -1097,7 +1092,10 @@ DECLARE
 	bill creditmemo.bill_import;
 	changes bigint;
 BEGIN
-	PERFORM creditmemo.stage_bill(source, lines);
+	-- names are for accounts that are registered
+	PERFORM creditmemo.stage_bill(source, concat_ws(', ', lines,
+		CASE WHEN default_customer_id IS NULL THEN 'NULL AS payer_name, NULL AS account_name' ELSE names END));
+	PERFORM creditmemo.check_bill(source);
 	PERFORM creditmemo.register_bill_accounts(default_customer_id);
 	-- one import of a payer's bills at a time
 	PERFORM
@@ -1105,35 +1103,29 @@ BEGIN
 	WHERE p.payer_account_id IN (SELECT b.payer_account_id FROM pg_temp.creditmemo_bill b)
 	ORDER BY p.payer_account_id
 	FOR NO KEY UPDATE;
-	PERFORM creditmemo.round_bill();
 	PERFORM creditmemo.book_bill_charges();
 	changes := creditmemo.book_bill_credits();
 
 	FOR bill IN
 		SELECT b.payer_account_id, b.billing_period, b.currency, b.lines_read, b.corrections_read,
-			l.lines - coalesce(c.billed, 0) + coalesce(c.inserted, 0) AS lines_inserted,
+			b.lines_to_book - coalesce(c.billed, 0) + coalesce(c.inserted, 0) AS lines_inserted,
 			coalesce(c.restated, 0) AS lines_restated, coalesce(c.withdrawn, 0) AS lines_withdrawn,
 			coalesce(c.booked - c.restated - c.withdrawn, 0) AS lines_unchanged,
-			trim_scale(b.exact_total) AS exact_total, l.rounded_total,
-			trim_scale(l.rounded_total - b.exact_total) AS rounding_difference,
-			b.credits_read, trim_scale(b.exact_credit) AS exact_credit, l.rounded_credit, b.is_final
+			trim_scale(b.exact_total) AS exact_total, b.rounded_total,
+			trim_scale(b.rounded_total - b.exact_total) AS rounding_difference,
+			b.credits_read, trim_scale(b.exact_credit) AS exact_credit, b.rounded_credit, b.is_final
 		FROM (
-			SELECT b.payer_account_id, b.billing_period, b.currency, sum(b.lines)::bigint AS lines_read,
+			SELECT b.payer_account_id, b.billing_period, b.currency, b.bill_key, sum(b.lines)::bigint AS lines_read,
 				sum(b.corrections)::bigint AS corrections_read,
+				count(*) FILTER (WHERE b.kind <> 'credit' AND b.amount <> 0) AS lines_to_book,
 				coalesce(sum(b.cost) FILTER (WHERE b.kind <> 'credit'), 0) AS exact_total,
+				coalesce(sum(b.amount) FILTER (WHERE b.kind <> 'credit'), 0.00) AS rounded_total,
 				coalesce(sum(b.lines) FILTER (WHERE b.kind = 'credit'), 0)::bigint AS credits_read,
 				coalesce(sum(b.cost) FILTER (WHERE b.kind = 'credit'), 0) AS exact_credit,
+				coalesce(sum(b.amount) FILTER (WHERE b.kind = 'credit'), 0.00) AS rounded_credit,
 				sum(b.lines) = sum(b.invoiced_lines) AS is_final
 			FROM pg_temp.creditmemo_bill b
-			GROUP BY b.payer_account_id, b.billing_period, b.currency) b
-		JOIN (
-			SELECT l.payer_account_id, l.billing_period, l.currency, l.bill_key,
-				count(*) FILTER (WHERE l.kind <> 'credit' AND l.amount <> 0) AS lines,
-				coalesce(sum(l.amount) FILTER (WHERE l.kind <> 'credit'), 0.00) AS rounded_total,
-				coalesce(sum(l.amount) FILTER (WHERE l.kind = 'credit'), 0.00) AS rounded_credit
-			FROM pg_temp.creditmemo_bill_line l
-			GROUP BY l.payer_account_id, l.billing_period, l.currency, l.bill_key) l
-			USING (payer_account_id, billing_period, currency)
+			GROUP BY b.payer_account_id, b.billing_period, b.currency, b.bill_key) b
 		LEFT JOIN (
 			SELECT c.bill_key, u.currency, count(*) FILTER (WHERE c.no IS NULL) AS billed, count(c.no) AS booked,
 				count(*) FILTER (WHERE c.action = 'insert') AS inserted,
@@ -1157,12 +1149,11 @@ BEGIN
 		SET name = p.name
 		WHERE p.payer_account_id IN (SELECT b.payer_account_id FROM pg_temp.creditmemo_bill b);
 	END IF;
-	DROP TABLE pg_temp.creditmemo_bill, pg_temp.creditmemo_bill_line, pg_temp.creditmemo_booked_line,
-		pg_temp.creditmemo_bill_change;
+	DROP TABLE pg_temp.creditmemo_bill, pg_temp.creditmemo_booked_line, pg_temp.creditmemo_bill_change;
 END
 $$;
-COMMENT ON FUNCTION creditmemo.import_bill(regclass, text, text) IS
-'Part of import_focus() and import_cur(): imports the lines that a select list reads from the source';
+COMMENT ON FUNCTION creditmemo.import_bill(regclass, text, text, text) IS
+'Part of import_focus() and import_cur(): imports the lines that a select list reads from the source, and another one their accounts'' names';
 
 CREATE FUNCTION creditmemo.import_focus(source regclass, default_customer_id text DEFAULT NULL)
 RETURNS SETOF creditmemo.bill_import
@@ -1171,14 +1162,13 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	lines text;
+	names text;
 BEGIN
 	PERFORM creditmemo.require_bill_columns(source, 'BillingAccountId', 'SubAccountId', 'BilledCost', 'BillingCurrency',
 		'ChargeCategory', 'ServiceName', 'ChargeDescription', 'ChargePeriodStart or BillingPeriodStart');
 	lines := concat_ws(', ',
 		creditmemo.bill_column(source, 'account', 'BillingAccountId') || ' AS payer',
-		creditmemo.bill_column(source, 'text', 'BillingAccountName') || ' AS payer_name',
 		creditmemo.bill_column(source, 'account', 'SubAccountId') || ' AS account',
-		creditmemo.bill_column(source, 'text', 'SubAccountName') || ' AS account_name',
 		creditmemo.bill_column(source, 'text', 'BillingCurrency') || ' AS currency',
 		creditmemo.bill_column(source, 'month', 'BillingPeriodStart', 'ChargePeriodStart') || ' AS billing_month',
 		creditmemo.bill_column(source, 'month', 'ChargePeriodStart', 'BillingPeriodStart') || ' AS service_month',
@@ -1190,7 +1180,10 @@ BEGIN
 		creditmemo.bill_column(source, 'text', 'ChargeDescription') || ' AS description',
 		creditmemo.bill_column(source, 'text', 'InvoiceId') || ' AS invoice',
 		creditmemo.bill_column(source, 'amount', 'BilledCost') || ' AS cost');
-	RETURN QUERY SELECT * FROM creditmemo.import_bill(source, lines, default_customer_id);
+	names := concat_ws(', ',
+		creditmemo.bill_column(source, 'text', 'BillingAccountName') || ' AS payer_name',
+		creditmemo.bill_column(source, 'text', 'SubAccountName') || ' AS account_name');
+	RETURN QUERY SELECT * FROM creditmemo.import_bill(source, lines, names, default_customer_id);
 END
 $$;
 COMMENT ON FUNCTION creditmemo.import_focus(regclass, text) IS
@@ -1203,6 +1196,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	lines text;
+	names text;
 BEGIN
 	PERFORM creditmemo.require_bill_columns(source, 'bill_payer_account_id', 'line_item_usage_account_id',
 		'line_item_unblended_cost', 'line_item_currency_code', 'line_item_line_item_type',
@@ -1210,9 +1204,7 @@ BEGIN
 		'line_item_usage_start_date or bill_billing_period_start_date');
 	lines := concat_ws(', ',
 		creditmemo.bill_column(source, 'account', 'bill_payer_account_id') || ' AS payer',
-		creditmemo.bill_column(source, 'text', 'bill_payer_account_name') || ' AS payer_name',
 		creditmemo.bill_column(source, 'account', 'line_item_usage_account_id') || ' AS account',
-		creditmemo.bill_column(source, 'text', 'line_item_usage_account_name') || ' AS account_name',
 		creditmemo.bill_column(source, 'text', 'line_item_currency_code') || ' AS currency',
 		creditmemo.bill_column(source, 'month', 'bill_billing_period_start_date', 'line_item_usage_start_date') || ' AS billing_month',
 		creditmemo.bill_column(source, 'month', 'line_item_usage_start_date', 'bill_billing_period_start_date') || ' AS service_month',
@@ -1232,7 +1224,10 @@ BEGIN
 		creditmemo.bill_column(source, 'text', 'line_item_line_item_description') || ' AS description',
 		creditmemo.bill_column(source, 'text', 'bill_invoice_id') || ' AS invoice',
 		creditmemo.bill_column(source, 'amount', 'line_item_unblended_cost') || ' AS cost');
-	RETURN QUERY SELECT * FROM creditmemo.import_bill(source, lines, default_customer_id);
+	names := concat_ws(', ',
+		creditmemo.bill_column(source, 'text', 'bill_payer_account_name') || ' AS payer_name',
+		creditmemo.bill_column(source, 'text', 'line_item_usage_account_name') || ' AS account_name');
+	RETURN QUERY SELECT * FROM creditmemo.import_bill(source, lines, names, default_customer_id);
 END
 $$;
 COMMENT ON FUNCTION creditmemo.import_cur(regclass, text) IS
@@ -1629,10 +1624,6 @@ COMMENT ON COLUMN creditmemo.invoice_email.subject IS 'Subject line';
 COMMENT ON COLUMN creditmemo.invoice_email.body_text IS 'Plain text, amounts right-aligned in a fixed-width font';
 COMMENT ON COLUMN creditmemo.invoice_email.voided_at IS 'When the invoice was voided: nothing to send any more';
 
--- ---------------------------------------------------------------------------------------------
--- Verification
--- ---------------------------------------------------------------------------------------------
-
 CREATE VIEW creditmemo.credit_reconciliation AS
 WITH movement AS (
 	SELECT p.payer_account_id, p.account_id, p.service_period, -p.amount AS aws_applied, 0 AS aws_owned,
@@ -1737,6 +1728,10 @@ COMMENT ON COLUMN creditmemo.credit_liability.ended IS 'Of memos that have expir
 COMMENT ON COLUMN creditmemo.credit_liability.ends_in_90_days IS 'Of memos that expire within 90 days';
 COMMENT ON COLUMN creditmemo.credit_liability.ends_later IS 'Of memos that expire after that';
 COMMENT ON COLUMN creditmemo.credit_liability.never_ends IS 'Of memos that never expire';
+
+-- ---------------------------------------------------------------------------------------------
+-- Verification
+-- ---------------------------------------------------------------------------------------------
 
 CREATE FUNCTION creditmemo.verify()
 RETURNS TABLE (problem text, account_id text, detail text)
