@@ -559,6 +559,19 @@ END;
 COMMENT ON FUNCTION creditmemo.balance_as_of(timestamptz) IS
 'Each credit memo''s balance as the ledger stood at that time; memos that were not in it yet are left out';
 
+/*
+ * AWS's bills.  import_focus() and import_cur() make a select list of the source's columns; import_bill()
+ * does the rest in a statement or two for each step, over all lines at once, on temporary tables:
+ *
+ * creditmemo_bill			what the bill comes to by account, month, service and kind, exact and in cents
+ * creditmemo_booked_line	what earlier imports of it have booked in utilization
+ * creditmemo_bill_change	what is to become of that
+ *
+ * A line that is booked has the source_id aws:PAYER:BILL:NUMBER:MONTH:KIND:SERVICE, where bill and month of
+ * usage are YYYY-MM and the kind is charge, tax or marketplace.  Number 1 is the line, those that follow
+ * are differences to what was invoiced or closed when the bill was restated.  So a line is known again by
+ * its key, whatever became of it, and the bill it is from.
+ */
 CREATE FUNCTION creditmemo.account_list(account_ids text[]) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN array_to_string(account_ids[1:10], ', ')
