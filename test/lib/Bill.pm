@@ -11,7 +11,7 @@ use Exporter 'import';
 use List::Util qw(uniq);
 use Math::BigInt;
 
-our @EXPORT_OK = qw(read_csv is_aws bill_of charges_of utilization_of credits_of results_of reconciliation_of
+our @EXPORT_OK = qw(read_csv is_amazon is_aws bill_of charges_of utilization_of credits_of results_of reconciliation_of
 	total rounded money);
 
 # ---- amounts: integers of 10^-20; in cents once they are rounded ----

@@ -1,18 +1,17 @@
-# A bill's lines, as Bill has them, as staging tables in the columns in which AWS delivers them.
+# The lines of a bill, as Bill has them, staged as SQL, in the columns in which AWS delivers them and in all
+# the ways to write the same.
 
 package Staged;
 
 use strict;
 use warnings;
+use Bill qw(is_amazon is_aws);
 use Exporter 'import';
-use Bill qw(is_aws);
 use JSON::PP;
+use RandomBill qw(any chance);
 
-our @EXPORT_OK = qw(any literal column_sets staged);
+our @EXPORT_OK = qw(literal column_sets staged);
 
-my $json = JSON::PP->new;
-
-sub any { return $_[ rand @_ ] }
 sub literal { return defined $_[0] ? sprintf "'%s'", $_[0] =~ s/'/''/gr : 'NULL' }
 
 # ---- columns: name, kind, and the line's key or what makes its value of the line ----
@@ -44,8 +43,13 @@ my %line_types = (
 	Credit => ['Credit'],
 );
 
-sub is_third_party { return ($_[0]{publisher} // 'AWS') !~ /^(AWS|Amazon)\b/ }
-sub billing_entity { return is_third_party($_[0]) ? 'AWS Marketplace' : any('AWS', defined $_[0]{publisher} ? 'AWS Marketplace' : ()) }
+# AWS sells there too.
+sub billing_entity
+{
+	my ($line) = @_;
+	return 'AWS' unless defined $line->{publisher};
+	return is_amazon($line->{publisher}) ? any('AWS', 'AWS Marketplace') : 'AWS Marketplace';
+}
 
 my @cur = (
 	[ 'bill/PayerAccountId' => 'text', 'payer' ],
@@ -61,24 +65,25 @@ my @cur = (
 	[ 'lineItem/LegalEntity' => 'text', 'publisher' ],
 );
 
-sub has_name { return $_[0]{has_product_name} }
-sub product_name { return has_name($_[0]) ? $_[0]{service} : undef }
+# The service is the product's name where it has one.
+sub product_name { return $_[0]{has_name} ? $_[0]{service} : undef }
 sub product_code { return defined product_name($_[0]) ? 'AmazonSomething' : $_[0]{service} // $_[0]{category} }
 sub product_map
 {
 	my ($line) = @_;
-	return $json->encode({ region => 'eu-central-1', product_name => $line->{service} }) if has_name($line);
-	return any(undef, '{}', '{"region": "us-east-1"}');
+	return any(undef, '{}', '{"region": "us-east-1"}') unless $line->{has_name};
+	return JSON::PP->new->encode({ region => 'us-east-1', product_name => $line->{service} });
 }
 
-my @columns_of_agreements = ([ ProviderName => 'text', 'provider' ], [ PublisherName => 'text', 'publisher' ]);
+my @names_of_1_0 = ([ ProviderName => 'text', 'provider' ], [ PublisherName => 'text', 'publisher' ]);
+my @invoice_id = ([ InvoiceId => 'text', 'invoice' ]);
+my @product_code = ([ 'lineItem/ProductCode' => 'text', \&product_code ]);
 my %columns = (
-	'FOCUS 1.0' => [ @focus, @columns_of_agreements, [ InvoiceIssuerName => 'text', sub { 'somebody' } ] ],
-	'FOCUS 1.2' => [ @focus, @columns_of_agreements, [ InvoiceId => 'text', 'invoice' ], [ BillingAccountType => 'text', sub { '' } ] ],
-	'FOCUS 1.3' => [ @focus, [ InvoiceId => 'text', 'invoice' ],
-		[ InvoiceIssuerName => 'text', 'provider' ], [ ServiceProviderName => 'text', 'publisher' ] ],
-	'CUR' => [ @cur, [ 'product/ProductName' => 'text', \&product_name ], [ 'lineItem/ProductCode' => 'text', \&product_code ] ],
-	'CUR 2.0' => [ @cur, [ 'product' => 'json', \&product_map ], [ 'lineItem/ProductCode' => 'text', \&product_code ],
+	'FOCUS 1.0' => [ @focus, @names_of_1_0, [ InvoiceIssuerName => 'text', sub { 'not read' } ] ],
+	'FOCUS 1.2' => [ @focus, @names_of_1_0, @invoice_id, [ BillingAccountType => 'text', sub { 'not read' } ] ],
+	'FOCUS 1.3' => [ @focus, @invoice_id, [ InvoiceIssuerName => 'text', 'provider' ], [ ServiceProviderName => 'text', 'publisher' ] ],
+	'CUR' => [ @cur, @product_code, [ 'product/ProductName' => 'text', \&product_name ] ],
+	'CUR 2.0' => [ @cur, @product_code, [ 'product' => 'json', \&product_map ],
 		[ 'lineItem/UsageAccountName' => 'text', 'account_name' ], [ 'bill/PayerAccountName' => 'text', 'payer_name' ] ],
 );
 
@@ -93,7 +98,6 @@ my %types = (
 	time => [ 'text', 'date', 'timestamp', 'timestamptz' ],
 );
 
-# A name's words apart; CUR 2.0's names are always like that.
 sub snake { return lc $_[0] =~ s/(?<=[a-z])(?=[A-Z])/_/gr =~ tr{/}{_}r }
 my %spellings = (
 	'FOCUS' => [ sub { $_[0] }, sub { lc $_[0] }, sub { uc $_[0] }, \&snake ],
@@ -103,8 +107,8 @@ my %spellings = (
 
 sub scientific
 {
-	my ($sign, $whole, $fraction) = $_[0] =~ /^(-?)(\d+)(?:\.(\d+))?$/;
-	return sprintf '%s%sE%d', $sign, $whole . ($fraction // ''), -length($fraction // '');
+	my ($whole, $fraction) = split /\./, $_[0];
+	return sprintf '%s%sE%d', $whole, $fraction // '', -length($fraction // '');
 }
 
 sub written
@@ -112,32 +116,33 @@ sub written
 	my ($column, $value) = @_;
 	my ($kind, $type) = @$column{qw(kind type)};
 	return any(undef, $type eq 'text' ? '' : ()) unless defined $value;
-	return any($value, scientific($value)) if $kind eq 'cost';
+	return any($value, $value eq 'NaN' ? () : scientific($value)) if $kind eq 'cost';
 	return "$value+00" if $type eq 'timestamptz';
 	return $kind eq 'time' ? any($value, $value =~ tr/ /T/r . any('', 'Z', '.000Z')) : $value;
 }
 
-sub escaped { return defined $_[0] ? $_[0] =~ s/([\\\t\n])/{ "\\" => "\\\\", "\t" => "\\t", "\n" => "\\n" }->{$1}/ger : '\\N' }
+my %escapes = ("\\" => '\\\\', "\t" => '\t', "\n" => '\n');
+sub escaped { return defined $_[0] ? $_[0] =~ s/([\\\t\n])/$escapes{$1}/gr : '\N' }
 
-# What creates and fills a table and a view of it.  %options: without, the one of the two columns for
-# time ('bill', 'usage') that there is not.
+my %times = (bill => qr/BillingPeriod/, usage => qr/ChargePeriod|UsageStart/, '' => qr/^$/);
+
+# What creates and fills a table of the set's columns, and a view of it by that name.  $without: which column for time
+# there is not, 'bill' or 'usage'.
 sub staged
 {
-	my ($name, $set, $lines, %options) = @_;
-	my $without = { bill => qr/BillingPeriod/, usage => qr/ChargePeriod|UsageStart/ }->{ $options{without} // '' } // qr/^$/;
+	my ($name, $set, $without, @lines) = @_;
 	my @columns = map { { name => $_->[0], kind => $_->[1], value => $_->[2], type => any(@{ $types{ $_->[1] } }) } }
-	  grep { $_->[0] !~ $without } @{ $columns{$set} };
+	  grep { $_->[0] !~ $times{$without} } @{ $columns{$set} };
 	my $spelling = any(@{ $spellings{$set} // $spellings{FOCUS} });
 	my @rows;
-	for my $line ($set =~ /CUR/ ? grep { is_aws($_) } @$lines : @$lines)
+	for my $line ($set =~ /CUR/ ? grep { is_aws($_) } @lines : @lines)
 	{
-		my $shown = { %$line, has_product_name => rand() < 0.5 };
+		my $shown = { %$line, has_name => chance(0.5) };
 		push @rows, join "\t", map { escaped(written($_, ref $_->{value} ? $_->{value}->($shown) : $shown->{ $_->{value} })) } @columns;
 	}
-	return join "\n",
-	  sprintf('CREATE TABLE public.%s_rows (dropped text, %s);', $name, join ', ', map { sprintf '"%s" %s', $spelling->($_->{name}), $_->{type} } @columns),
-	  "ALTER TABLE public.${name}_rows DROP dropped;", "COPY public.${name}_rows FROM STDIN;", @rows, '\.',
-	  "CREATE VIEW public.$name AS TABLE public.${name}_rows;", '';
+	my $columns = join ', ', map { sprintf '"%s" %s', $spelling->($_->{name}), $_->{type} } @columns;
+	return join "\n", "CREATE TABLE public.${name}_rows (dropped text, $columns);", "ALTER TABLE public.${name}_rows DROP dropped;",
+	  "COPY public.${name}_rows FROM STDIN;", @rows, '\.', "CREATE VIEW public.$name AS TABLE public.${name}_rows;", '';
 }
 
 1;
