@@ -374,7 +374,7 @@ COMMENT ON COLUMN creditmemo.provider_credit.account_id IS 'The member account o
 COMMENT ON COLUMN creditmemo.provider_credit.provider_credit_line_id IS 'Id of the line';
 COMMENT ON COLUMN creditmemo.provider_credit.payer_account_id IS 'The payer on whose bill it is';
 COMMENT ON COLUMN creditmemo.provider_credit.owner_account_id IS 'The account whose credit it was; null where AWS does not say';
-COMMENT ON COLUMN creditmemo.provider_credit.provider_credit_id IS 'AWS''s id of the credit';
+COMMENT ON COLUMN creditmemo.provider_credit.provider_credit_id IS 'AWS''s id of the credit; of imports its name, as AWS''s bills have no ids';
 COMMENT ON COLUMN creditmemo.provider_credit.service_period IS 'Month of usage (first day)';
 COMMENT ON COLUMN creditmemo.provider_credit.service IS 'Service that AWS applied it to';
 COMMENT ON COLUMN creditmemo.provider_credit.amount IS 'Amount as on AWS''s bill: negative for credit';
@@ -769,6 +769,7 @@ DECLARE
 	lines_read bigint;
 	others bigint;
 	missing text;
+	example text;
 	unknown text;
 	not_finite text[];
 BEGIN
@@ -782,9 +783,11 @@ BEGIN
 			CASE WHEN bool_or(b.service_period IS NULL) THEN 'charge period' END,
 			CASE WHEN bool_or(NOT b.has_costs) THEN 'cost' END,
 			CASE WHEN bool_or(b.currency IS NULL) THEN 'currency' END),
+		min(b.account_id) FILTER (WHERE b.kind IS NULL OR b.billing_period IS NULL OR b.service_period IS NULL
+			OR NOT b.has_costs OR b.currency IS NULL),
 		string_agg(DISTINCT b.kind, ', ') FILTER (WHERE b.kind NOT IN ('charge', 'tax', 'marketplace', 'credit')),
 		array_agg(DISTINCT b.account_id) FILTER (WHERE b.cost IN ('NaN', 'Infinity', '-Infinity'))
-	INTO sums, lines_read, missing, unknown, not_finite
+	INTO sums, lines_read, missing, example, unknown, not_finite
 	FROM pg_temp.creditmemo_bill b;
 	IF lines_read IS NULL THEN
 		RAISE EXCEPTION '% has no line of AWS', source
@@ -796,7 +799,8 @@ BEGIN
 	IF missing <> '' THEN
 		RAISE EXCEPTION 'lines of % are without %', source, missing
 			USING ERRCODE = 'not_null_violation', TABLE = source::text,
-				HINT = 'Every line has these.';
+				DETAIL = format('Member account: %s, for example.', coalesce(example, 'none')),
+				HINT = 'Every line of a bill has these: find those where the column is null or empty.';
 	END IF;
 	IF unknown IS NOT NULL THEN
 		RAISE EXCEPTION '% has lines of unknown category: %', source, unknown
@@ -1032,7 +1036,11 @@ BEGIN
 	INSERT INTO creditmemo.utilization
 		(service_period, account_id, service, description, amount, creditable, source_id)
 	SELECT CASE WHEN n.service_period <= a.closed_through THEN n.billing_period ELSE n.service_period END,
-		n.account_id, n.service, n.description, n.amount, n.creditable, n.source_id
+		n.account_id, n.service,
+		CASE WHEN n.service_period <= a.closed_through THEN
+				concat_ws(', ', n.description, 'usage of ' || creditmemo.service_period_text(n.service_period))
+			 ELSE n.description END,
+		n.amount, n.creditable, n.source_id
 	FROM (
 		SELECT l.service_period, l.billing_period, l.account_id, l.service, l.description, l.amount,
 			l.kind = 'charge' AS creditable, l.bill_key || '1:' || l.line_key AS source_id
@@ -1096,6 +1104,20 @@ $$;
 COMMENT ON FUNCTION creditmemo.book_bill_credits() IS
 'Part of import_focus() and import_cur(): brings provider_credit to the credit that is on the bill; returns how many lines that changed';
 
+CREATE FUNCTION creditmemo.warn_of_missing_bill_month(source regclass, name text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF creditmemo.bill_column(source, 'month', name) = 'NULL::text' THEN
+		RAISE WARNING '% has no column "%"', source, name
+			USING DETAIL = 'Each month of usage is taken for a bill of its own: a late line replaces what was imported of its month.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.warn_of_missing_bill_month(regclass, text) IS
+'Part of import_focus() and import_cur(): a warning where the source does not say which month''s bill a line is on';
+
 CREATE FUNCTION creditmemo.import_bill(source regclass, lines text, names text, default_customer_id text)
 RETURNS SETOF creditmemo.bill_import
 LANGUAGE plpgsql VOLATILE
@@ -1150,9 +1172,9 @@ BEGIN
 			GROUP BY c.bill_key, u.currency) c USING (bill_key, currency)
 		ORDER BY b.payer_account_id, b.billing_period, b.currency
 	LOOP
-		RAISE NOTICE 'bill of payer account % for %: % lines inserted, % restated, % withdrawn, % unchanged',
-			bill.payer_account_id, creditmemo.service_period_text(bill.billing_period), bill.lines_inserted,
-			bill.lines_restated, bill.lines_withdrawn, bill.lines_unchanged;
+		RAISE NOTICE 'bill of payer account % for % in %: % lines inserted, % restated, % withdrawn, % unchanged',
+			bill.payer_account_id, creditmemo.service_period_text(bill.billing_period), bill.currency,
+			bill.lines_inserted, bill.lines_restated, bill.lines_withdrawn, bill.lines_unchanged;
 		RETURN NEXT bill;
 		changes := changes + bill.lines_inserted + bill.lines_restated + bill.lines_withdrawn;
 	END LOOP;
@@ -1179,6 +1201,7 @@ DECLARE
 BEGIN
 	PERFORM creditmemo.require_bill_columns(source, 'BillingAccountId', 'SubAccountId', 'BilledCost', 'BillingCurrency',
 		'ChargeCategory', 'ServiceName', 'ChargeDescription', 'ChargePeriodStart or BillingPeriodStart');
+	PERFORM creditmemo.warn_of_missing_bill_month(source, 'BillingPeriodStart');
 	lines := concat_ws(', ',
 		creditmemo.bill_column(source, 'account', 'BillingAccountId') || ' AS payer',
 		creditmemo.bill_column(source, 'account', 'SubAccountId') || ' AS account',
@@ -1215,6 +1238,7 @@ BEGIN
 		'line_item_unblended_cost', 'line_item_currency_code', 'line_item_line_item_type',
 		'line_item_line_item_description', 'line_item_product_code',
 		'line_item_usage_start_date or bill_billing_period_start_date');
+	PERFORM creditmemo.warn_of_missing_bill_month(source, 'bill_billing_period_start_date');
 	lines := concat_ws(', ',
 		creditmemo.bill_column(source, 'account', 'bill_payer_account_id') || ' AS payer',
 		creditmemo.bill_column(source, 'account', 'line_item_usage_account_id') || ' AS account',
@@ -1246,13 +1270,39 @@ $$;
 COMMENT ON FUNCTION creditmemo.import_cur(regclass, text) IS
 'The same as import_focus() from a table with the columns of a Cost and Usage Report, legacy or 2.0';
 
+CREATE FUNCTION creditmemo.require_payer_period(payer_account_id text, service_period date) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF payer_account_id IS NULL OR service_period IS NULL THEN
+		RAISE EXCEPTION 'the payer account and the service period cannot be null'
+			USING ERRCODE = 'null_value_not_allowed', HINT = 'Give a payer account and the first day of a month.';
+	END IF;
+	PERFORM service_period::creditmemo.service_period;
+	IF NOT EXISTS (
+			SELECT FROM creditmemo.payer_account p
+			WHERE p.payer_account_id = require_payer_period.payer_account_id) THEN
+		RAISE EXCEPTION 'unknown payer account "%"', payer_account_id
+			USING ERRCODE = 'foreign_key_violation', HINT = 'Look it up in creditmemo.payer_account.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.require_payer_period(text, date) IS
+'An error unless the payer account is known and the date is the first of a month';
+
 CREATE FUNCTION creditmemo.defw_waiver(payer_account_id text, service_period date, egress_services text[])
 RETURNS TABLE (account_id text, egress numeric, waiver numeric)
-LANGUAGE sql STABLE
-BEGIN ATOMIC
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	PERFORM creditmemo.require_payer_period(defw_waiver.payer_account_id, defw_waiver.service_period);
+	RETURN QUERY
 	WITH charge AS (
 		SELECT a.account_id, c.currency, sum(u.amount) AS total,
-			coalesce(sum(u.amount) FILTER (WHERE u.service = ANY (egress_services)), 0.00) AS egress
+			coalesce(sum(u.amount) FILTER (WHERE u.service = ANY (defw_waiver.egress_services)), 0.00) AS egress
 		FROM creditmemo.member_account a
 		JOIN creditmemo.customer c ON c.customer_id = a.customer_id
 		JOIN creditmemo.utilization u ON u.account_id = a.account_id
@@ -1281,7 +1331,8 @@ BEGIN ATOMIC
 	FROM rounded r
 	WHERE r.cents > 0
 	ORDER BY r.account_id;
-END;
+END
+$$;
 COMMENT ON FUNCTION creditmemo.defw_waiver(text, date, text[]) IS
 'The Data Egress Fee Waiver of a payer''s month: egress, but at most 15 % of all utilization, split over the member accounts by their egress, exact to the cent. Accounts without a waiver are left out';
 
@@ -1308,6 +1359,7 @@ DECLARE
 	predicted_places integer[] := '{}';
 	predicted_amounts numeric[] := '{}';
 BEGIN
+	PERFORM creditmemo.require_payer_period(predicted_allocation.payer_account_id, predicted_allocation.service_period);
 	SELECT array_agg(s.account_id ORDER BY s.account_spend DESC, s.account_id, s.spend DESC, s.service COLLATE "C"),
 		array_agg(s.service ORDER BY s.account_spend DESC, s.account_id, s.spend DESC, s.service COLLATE "C"),
 		array_agg(s.spend ORDER BY s.account_spend DESC, s.account_id, s.spend DESC, s.service COLLATE "C")
@@ -1675,12 +1727,12 @@ COMMENT ON COLUMN creditmemo.credit_reconciliation.spill_in IS 'Credit of other 
 COMMENT ON COLUMN creditmemo.credit_reconciliation.spill_out IS 'Credit of this account that others got: negative, so that spill in and out sum to zero within payer and period';
 COMMENT ON COLUMN creditmemo.credit_reconciliation.memo_applied IS 'What the account''s memos paid, less what was released';
 COMMENT ON COLUMN creditmemo.credit_reconciliation.difference IS 'What AWS gave us for the account and its memos have not passed on, in this period; negative where they paid ahead of AWS';
-COMMENT ON COLUMN creditmemo.credit_reconciliation.difference_to_date IS 'The same from the account''s first period through this one: above zero, what AWS has given us and we still owe the customer';
+COMMENT ON COLUMN creditmemo.credit_reconciliation.difference_to_date IS 'The same from the account''s first period through this one, over all its payers: above zero, what AWS has given us and our memos have not passed on';
 
 CREATE VIEW creditmemo.memo_provider_credit AS
 SELECT account_id, provider_credit_id, m.memo_numbers, coalesce(m.amount, 0.00) AS memos_amount,
 	coalesce(m.applied, 0.00) AS memos_applied, coalesce(p.applied, 0.00) AS aws_applied,
-	coalesce(m.amount, 0.00) - coalesce(p.applied, 0.00) AS difference,
+	coalesce(m.amount, 0.00) - coalesce(p.applied, 0.00) AS not_yet_applied,
 	CASE WHEN p.applied IS NULL THEN 'no AWS credit'
 		 WHEN m.amount IS NULL THEN 'no memo'
 		 WHEN p.applied > m.amount THEN 'AWS applied more'
@@ -1702,12 +1754,12 @@ FULL JOIN (
 	GROUP BY 1, 2) p USING (account_id, provider_credit_id);
 COMMENT ON VIEW creditmemo.memo_provider_credit IS 'Each AWS credit and the memos that stand for it: memos without AWS credit, AWS credit without a memo, amounts that differ. Void memos are left out';
 COMMENT ON COLUMN creditmemo.memo_provider_credit.account_id IS 'The account that owns the credit, with AWS and in our memos';
-COMMENT ON COLUMN creditmemo.memo_provider_credit.provider_credit_id IS 'AWS''s id of the credit; null: memos that name none, AWS credit that has none';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.provider_credit_id IS 'AWS''s id of the credit, or its name on imported bills; null: memos that name none, AWS credit that has none';
 COMMENT ON COLUMN creditmemo.memo_provider_credit.memo_numbers IS 'The memos that stand for it';
 COMMENT ON COLUMN creditmemo.memo_provider_credit.memos_amount IS 'What they were issued for';
 COMMENT ON COLUMN creditmemo.memo_provider_credit.memos_applied IS 'What they have paid';
 COMMENT ON COLUMN creditmemo.memo_provider_credit.aws_applied IS 'What AWS has applied of its credit so far, to whichever account';
-COMMENT ON COLUMN creditmemo.memo_provider_credit.difference IS 'What the memos were issued for less what AWS has applied';
+COMMENT ON COLUMN creditmemo.memo_provider_credit.not_yet_applied IS 'What the memos were issued for less what AWS has applied';
 COMMENT ON COLUMN creditmemo.memo_provider_credit.finding IS 'no AWS credit, no memo, AWS applied more (than the memos were issued for), AWS applied less (so far), equal';
 
 CREATE VIEW creditmemo.credit_liability AS

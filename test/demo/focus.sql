@@ -32,7 +32,7 @@ SET client_min_messages = warning;
 \echo
 SELECT payer_account_id AS payer, service_period_text(billing_period) AS month, currency AS cur,
 	lines_read AS lines, lines_inserted AS booked, exact_total, rounded_total,
-	credits_read AS credits, exact_credit, rounded_credit
+	rounding_difference AS difference, is_final, credits_read AS credits, rounded_credit
 FROM imported ORDER BY payer_account_id, billing_period;
 
 -- owners that used nothing are not on the bill

@@ -4,6 +4,7 @@ SELECT set_config('client_min_messages', 'warning', false) \g /dev/null
 DROP EXTENSION creditmemo;
 CREATE EXTENSION creditmemo;
 SET datestyle = iso;
+\set SHOW_CONTEXT never
 SET search_path = creditmemo;
 
 INSERT INTO customer (customer_id, name) VALUES ('ACME', 'Acme'), ('HARBOR', 'Harbor');
@@ -185,7 +186,9 @@ SELECT * FROM defw_waiver('990000000005', '2019-06-01', '{Out}') ORDER BY accoun
 SELECT * FROM defw_waiver('990000000005', '2019-07-01', '{Out}') ORDER BY account_id;
 SELECT * FROM defw_waiver('990000000005', '2019-08-01', '{Out}') ORDER BY account_id;
 SELECT * FROM defw_waiver('990000000005', '2019-01-01', '{}') ORDER BY account_id;
-SELECT * FROM defw_waiver('404', '2019-01-01', '{Out}') ORDER BY account_id;
+SELECT * FROM defw_waiver('404', '2019-01-01', '{Out}');
+SELECT * FROM defw_waiver('990000000005', '2019-01-15', '{Out}');
+SELECT * FROM predicted_allocation('990000000005', NULL);
 -- and as memos, which pay what they are for
 INSERT INTO credit_memo (account_id, credit_type, amount, redeemed_on, services)
 SELECT account_id, 'DEFW', waiver, '2019-01-31', '{Out,Out too}'

@@ -43,7 +43,7 @@ sub outcome
 {
 	my ($database, $story) = @_;
 	my @steps = @{ $story->{steps} };
-	my $script = join '', "SET search_path = creditmemo;\nSET client_min_messages = warning;\n",
+	my $script = join '', "SET search_path = creditmemo;\nSET client_min_messages = error;\n",
 	  map { "\\echo STEP $_\n$steps[$_]{sql};\n" } 0 .. $#steps;
 	my $output = eval { psql($database, $script) } // $@;
 	utf8::decode($output);
@@ -568,7 +568,7 @@ psql($database, sprintf <<'SQL', $_, $_, $_, @{ $crossing{$_} }) foreach keys %c
 INSERT INTO creditmemo.payer_account VALUES ('%s');
 CREATE VIEW public.%s AS
 SELECT '%s' AS "BillingAccountId", account AS "SubAccountId", (random() * 100 - 20)::numeric * sign AS "BilledCost", 'USD' AS "BillingCurrency",
-	category AS "ChargeCategory", 'EC2' AS "ServiceName", random()::text AS "ChargeDescription", date '2024-03-01' AS "ChargePeriodStart"
+	category AS "ChargeCategory", 'EC2' AS "ServiceName", random()::text AS "ChargeDescription", date '2024-03-01' AS "BillingPeriodStart"
 FROM (VALUES (%s, 1, 'Usage'), (%s, -1, 'Credit')) line (account, sign, category)
 SQL
 at_once('two payers with accounts in common', 60, map { $_ => [ "SELECT count(*) FROM import_focus('public.$_');", 1 ] } keys %crossing);
