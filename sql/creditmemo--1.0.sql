@@ -703,9 +703,9 @@ BEGIN
 		EXECUTE format($sql$
 			CREATE TEMP TABLE creditmemo_bill ON COMMIT DROP AS
 			SELECT account AS account_id, account_name, payer AS payer_account_id, payer_name, currency, is_of_aws,
-				(CASE WHEN service_month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$' THEN service_month || '-01'
+				(CASE WHEN service_month LIKE '____-__' AND translate(service_month, '0123456789', '') = '-' THEN service_month || '-01'
 					  ELSE 'not ISO: ' || service_month END)::date AS service_period,
-				(CASE WHEN billing_month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$' THEN billing_month || '-01'
+				(CASE WHEN billing_month LIKE '____-__' AND translate(billing_month, '0123456789', '') = '-' THEN billing_month || '-01'
 					  ELSE 'not ISO: ' || billing_month END)::date AS billing_period,
 				service, kind,
 				CASE kind WHEN 'tax' THEN 'Tax' WHEN 'marketplace' THEN 'Marketplace' ELSE description END AS description,
