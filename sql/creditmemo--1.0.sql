@@ -716,13 +716,13 @@ BEGIN
 					* 0.01 AS amount,
 				'aws:' || payer || ':' || billing_month || ':' AS bill_key,
 				service_month || ':' || kind || ':'
-					|| CASE WHEN is_credit THEN
+					|| CASE WHEN kind = 'credit' THEN
 								left(encode(sha256(convert_to(concat_ws(E'\n', service, description), 'UTF8')), 'hex'), 32)
 							ELSE service END AS line_key
 			FROM (
 				SELECT charge.*, floor(cost * 100) AS cents_down, cost * 100 - floor(cost * 100) AS remainder
 				FROM (
-					SELECT account, max(account_name) AS account_name, service, service_month, kind, is_credit, payer,
+					SELECT account, max(account_name) AS account_name, service, service_month, kind, payer,
 						max(payer_name) AS payer_name, billing_month, currency, is_of_aws, description,
 						count(*) AS lines, count(*) FILTER (WHERE is_correction OR service_month < billing_month) AS corrections,
 						count(invoice) AS invoiced_lines, count(*) = count(cost) AS has_costs, coalesce(sum(cost), 0) AS cost
@@ -736,14 +736,13 @@ BEGIN
 											OR seller ~* '^(aws|amazon)($|[^[:alnum:]])' THEN 'charge' ELSE 'marketplace' END
 								 WHEN category IN ('Tax', 'Credit') THEN lower(category)
 								 ELSE '"' || category || '"' END AS kind,
-							category = 'Credit' AS is_credit,
 							CASE WHEN category = 'Credit' THEN description END AS description,
 							provider = 'AWS' OR provider IS NULL OR provider ~* '^(aws|amazon)($|[^[:alnum:]])' AS is_of_aws
 						FROM (SELECT %s FROM %s) line) line
 					-- what differs most comes first: it is cheapest to sort by
-					GROUP BY account, service, service_month, kind, is_credit, payer, billing_month, currency, is_of_aws,
+					GROUP BY account, service, service_month, kind, payer, billing_month, currency, is_of_aws,
 						description) charge) charge
-			WINDOW account_period AS (PARTITION BY account, service_month, payer, billing_month, is_of_aws, is_credit)
+			WINDOW account_period AS (PARTITION BY account, service_month, payer, billing_month, is_of_aws, kind = 'credit')
 			$sql$, lines, source);
 	EXCEPTION WHEN invalid_text_representation OR invalid_datetime_format OR datetime_field_overflow
 			OR numeric_value_out_of_range THEN
@@ -837,13 +836,13 @@ BEGIN
 		SELECT b.payer_account_id, max(b.payer_name)
 		FROM pg_temp.creditmemo_bill b
 		GROUP BY b.payer_account_id
-		ORDER BY b.payer_account_id COLLATE "C"
+		ORDER BY b.payer_account_id
 		ON CONFLICT DO NOTHING;
 		-- an account on two bills belongs to the payer of the later one
 		INSERT INTO creditmemo.member_account (account_id, payer_account_id, customer_id, name)
-		SELECT DISTINCT ON (b.account_id COLLATE "C") b.account_id, b.payer_account_id, default_customer_id, b.account_name
+		SELECT DISTINCT ON (b.account_id) b.account_id, b.payer_account_id, default_customer_id, b.account_name
 		FROM pg_temp.creditmemo_bill b
-		ORDER BY b.account_id COLLATE "C", b.billing_period DESC, b.payer_account_id, b.account_name
+		ORDER BY b.account_id, b.billing_period DESC, b.payer_account_id, b.account_name
 		ON CONFLICT DO NOTHING;
 		GET DIAGNOSTICS registered = ROW_COUNT;
 		IF registered > 0 THEN

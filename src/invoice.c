@@ -205,16 +205,17 @@ payer_of_account(Books *books, text *account_id)
 	TupleTableSlot *row;
 
 	if (!find_row(books, ACCOUNT_BY_ID, 1, &key, &row))
-		elog(ERROR, "member account \"%s\" is gone although it was locked", text_to_cstring(account_id));
+		elog(ERROR, "member account \"%s\" is gone although it was locked",
+			 text_to_cstring(account_id));
 	return copy_text(get_required_column(books, MEMBER_ACCOUNT, row, ACCOUNT_PAYER_ACCOUNT_ID),
 					 CurrentMemoryContext);
 }
 
 /*
  * Puts the open billing of the account on the invoice; false if there is nothing to bill.  Fixes
- * its PO, its payer and its balances: what is left for future use is the balances of all the account's memos
- * and the credit on its other open billings (rule Fixed when invoiced).  It is negative where this
- * one uses what another month's refund gives back that is not invoiced yet.
+ * its PO, its payer and its balances: what is left for future use is the balances of all the
+ * account's memos and the credit on its other open billings (rule Fixed when invoiced).  It is
+ * negative where this one uses what another month's refund gives back that is not invoiced yet.
  */
 static bool
 invoice_account(Books *books, const Invoice *invoice, const AccountChange *account)
