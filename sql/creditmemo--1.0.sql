@@ -43,6 +43,7 @@ COMMENT ON DOMAIN creditmemo.service_period IS
 CREATE TABLE creditmemo.customer (
 	customer_id text COLLATE "C" PRIMARY KEY CHECK (customer_id <> ''),
 	name text NOT NULL,
+	address text,
 	email text,
 	currency text COLLATE "C" NOT NULL DEFAULT 'USD' CHECK (currency ~ '^[A-Z]{3}$'),
 	payment_terms_days integer NOT NULL DEFAULT 30 CHECK (payment_terms_days BETWEEN 0 AND 3660)
@@ -51,6 +52,7 @@ SELECT pg_catalog.pg_extension_config_dump('creditmemo.customer', '');
 COMMENT ON TABLE creditmemo.customer IS 'Whom the reseller bills';
 COMMENT ON COLUMN creditmemo.customer.customer_id IS 'The customer''s id in the ERP';
 COMMENT ON COLUMN creditmemo.customer.name IS 'Name as it stands on documents';
+COMMENT ON COLUMN creditmemo.customer.address IS 'Postal address for invoices, line by line';
 COMMENT ON COLUMN creditmemo.customer.email IS 'Where invoices are sent';
 COMMENT ON COLUMN creditmemo.customer.currency IS 'ISO 4217 code of the one currency of all the customer''s accounts';
 COMMENT ON COLUMN creditmemo.customer.payment_terms_days IS 'Days from invoice date to due date';
@@ -77,7 +79,7 @@ COMMENT ON TABLE creditmemo.member_account IS 'AWS member (linked) accounts: eac
 COMMENT ON COLUMN creditmemo.member_account.account_id IS 'AWS account id, leading zeros kept';
 COMMENT ON COLUMN creditmemo.member_account.payer_account_id IS 'The payer account it is linked to';
 COMMENT ON COLUMN creditmemo.member_account.customer_id IS 'The customer who is billed for it';
-COMMENT ON COLUMN creditmemo.member_account.name IS 'Name for people';
+COMMENT ON COLUMN creditmemo.member_account.name IS 'Name as it stands on documents';
 COMMENT ON COLUMN creditmemo.member_account.closed_through IS 'Last service period closed for it: this one and all before take no more utilization, credit, invoices or voids. Kept by close_period() and reopen_period()';
 
 CREATE TABLE creditmemo.period_closing (
@@ -204,6 +206,8 @@ COMMENT ON COLUMN creditmemo.utilization.recorded_at IS 'Time of the transaction
 CREATE TABLE creditmemo.invoice (
 	invoice_number text COLLATE "C" PRIMARY KEY CHECK (invoice_number <> ''),
 	customer_id text COLLATE "C" NOT NULL REFERENCES creditmemo.customer,
+	customer_name text NOT NULL,
+	customer_address text,
 	service_period creditmemo.service_period NOT NULL,
 	invoice_date date NOT NULL CHECK (isfinite(invoice_date)),
 	due_date date NOT NULL,
@@ -219,6 +223,8 @@ SELECT pg_catalog.pg_extension_config_dump('creditmemo.invoice', '');
 COMMENT ON TABLE creditmemo.invoice IS 'Invoices, written by issue_invoice() and void_invoice()';
 COMMENT ON COLUMN creditmemo.invoice.invoice_number IS 'The ERP''s invoice number';
 COMMENT ON COLUMN creditmemo.invoice.customer_id IS 'Whom it bills';
+COMMENT ON COLUMN creditmemo.invoice.customer_name IS 'The customer''s name when it was issued';
+COMMENT ON COLUMN creditmemo.invoice.customer_address IS 'The customer''s address when it was issued';
 COMMENT ON COLUMN creditmemo.invoice.service_period IS 'Month of usage it bills (first day)';
 COMMENT ON COLUMN creditmemo.invoice.invoice_date IS 'Date on the invoice';
 COMMENT ON COLUMN creditmemo.invoice.due_date IS 'Invoice date and the customer''s payment terms';
@@ -238,6 +244,7 @@ CREATE TABLE creditmemo.billing (
 	invoice_number text COLLATE "C",
 	po_number text,
 	payer_account_id text COLLATE "C",
+	account_name text,
 	prior_balance creditmemo.money_amount,
 	balance_after creditmemo.money_amount,
 	PRIMARY KEY (account_id, service_period, billing_no),
@@ -249,7 +256,7 @@ CREATE TABLE creditmemo.billing (
 		CHECK ((invoice_number IS NULL) = (prior_balance IS NULL)
 			   AND (invoice_number IS NULL) = (balance_after IS NULL)
 			   AND (invoice_number IS NULL) = (payer_account_id IS NULL)
-			   AND (invoice_number IS NOT NULL OR po_number IS NULL)),
+			   AND (invoice_number IS NOT NULL OR num_nonnulls(po_number, account_name) = 0)),
 	CONSTRAINT billing_balance_check CHECK (prior_balance - credit = balance_after),
 	CONSTRAINT billing_folded_check
 		CHECK (folded_into IS NULL
@@ -273,6 +280,7 @@ COMMENT ON COLUMN creditmemo.billing.folded_into IS 'The billing of this account
 COMMENT ON COLUMN creditmemo.billing.invoice_number IS 'The invoice it is on; null while it is open';
 COMMENT ON COLUMN creditmemo.billing.po_number IS 'The PO in force when it was invoiced';
 COMMENT ON COLUMN creditmemo.billing.payer_account_id IS 'The payer that the account was linked to when it was invoiced';
+COMMENT ON COLUMN creditmemo.billing.account_name IS 'The account''s name when it was invoiced';
 COMMENT ON COLUMN creditmemo.billing.prior_balance IS 'The account''s credit before this billing, fixed when it was invoiced';
 COMMENT ON COLUMN creditmemo.billing.balance_after IS 'The account''s credit left for future use, fixed when it was invoiced';
 
@@ -286,6 +294,7 @@ CREATE TABLE creditmemo.voided_billing (
 	credit creditmemo.money_amount NOT NULL,
 	due creditmemo.money_amount GENERATED ALWAYS AS (utilization - credit) STORED,
 	po_number text,
+	account_name text,
 	prior_balance creditmemo.money_amount NOT NULL,
 	balance_after creditmemo.money_amount NOT NULL,
 	PRIMARY KEY (account_id, invoice_number),
@@ -303,8 +312,31 @@ COMMENT ON COLUMN creditmemo.voided_billing.creditable IS 'Sum of those of its l
 COMMENT ON COLUMN creditmemo.voided_billing.credit IS 'Credit applied to it then';
 COMMENT ON COLUMN creditmemo.voided_billing.due IS 'Utilization less credit';
 COMMENT ON COLUMN creditmemo.voided_billing.po_number IS 'The PO on the invoice';
+COMMENT ON COLUMN creditmemo.voided_billing.account_name IS 'The account''s name on the invoice';
 COMMENT ON COLUMN creditmemo.voided_billing.prior_balance IS 'The account''s credit before the billing, as the invoice said';
 COMMENT ON COLUMN creditmemo.voided_billing.balance_after IS 'The account''s credit left for future use, as the invoice said';
+
+CREATE TABLE creditmemo.voided_line (
+	account_id text COLLATE "C" NOT NULL,
+	invoice_number text COLLATE "C" NOT NULL,
+	line_no integer NOT NULL CHECK (line_no >= 1),
+	service text NOT NULL,
+	utilization numeric NOT NULL,
+	creditable numeric NOT NULL,
+	lines bigint NOT NULL CHECK (lines > 0),
+	PRIMARY KEY (account_id, invoice_number, line_no),
+	FOREIGN KEY (account_id, invoice_number) REFERENCES creditmemo.voided_billing
+);
+CREATE INDEX voided_line_invoice_number_idx ON creditmemo.voided_line (invoice_number);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.voided_line', '');
+COMMENT ON TABLE creditmemo.voided_line IS 'What voided invoices said of each member account and service: their lines may have changed since. Written by void_invoice()';
+COMMENT ON COLUMN creditmemo.voided_line.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.voided_line.invoice_number IS 'The voided invoice';
+COMMENT ON COLUMN creditmemo.voided_line.line_no IS '1, 2, 3, ... within the account on the invoice';
+COMMENT ON COLUMN creditmemo.voided_line.service IS 'The service';
+COMMENT ON COLUMN creditmemo.voided_line.utilization IS 'What the account used of it, as the invoice said';
+COMMENT ON COLUMN creditmemo.voided_line.creditable IS 'What of that credit could pay';
+COMMENT ON COLUMN creditmemo.voided_line.lines IS 'From how many lines';
 
 CREATE TABLE creditmemo.memo_entry (
 	account_id text COLLATE "C" NOT NULL,
@@ -495,6 +527,9 @@ CREATE TRIGGER invoice_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON cred
 	FOR EACH STATEMENT EXECUTE FUNCTION
 	creditmemo.refuse_change('An invoice stays in the books once it has been issued: take it back with void_invoice().');
 CREATE TRIGGER voided_billing_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.voided_billing
+	FOR EACH STATEMENT EXECUTE FUNCTION
+	creditmemo.refuse_change('What a voided invoice said stays in the books.');
+CREATE TRIGGER voided_line_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.voided_line
 	FOR EACH STATEMENT EXECUTE FUNCTION
 	creditmemo.refuse_change('What a voided invoice said stays in the books.');
 CREATE TRIGGER period_closing_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON creditmemo.period_closing
@@ -1603,24 +1638,23 @@ COMMENT ON COLUMN creditmemo.unbilled.prior_balance IS 'The account''s credit be
 COMMENT ON COLUMN creditmemo.unbilled.balance_after IS 'The account''s credit left for future use';
 
 CREATE VIEW creditmemo.invoice_body AS
-SELECT i.invoice_number, b.account_id, a.name AS account_name, b.service_period, b.billing_no, b.po_number,
+SELECT i.invoice_number, b.account_id, b.account_name, b.service_period, b.billing_no, b.po_number,
 	c.currency, b.utilization, -b.credit AS credit_applied, b.due, b.prior_balance,
 	b.balance_after AS balance_of_funds, i.voided_at
 FROM creditmemo.invoice i
 JOIN creditmemo.customer c USING (customer_id)
 JOIN (
-	SELECT invoice_number, account_id, service_period, billing_no, po_number, utilization, credit,
-		due, prior_balance, balance_after
+	SELECT invoice_number, account_id, account_name, service_period, billing_no, po_number, utilization,
+		credit, due, prior_balance, balance_after
 	FROM creditmemo.billing
 	UNION ALL
-	SELECT invoice_number, account_id, service_period, billing_no, po_number, utilization, credit,
-		due, prior_balance, balance_after
-	FROM creditmemo.voided_billing) b USING (invoice_number)
-JOIN creditmemo.member_account a USING (account_id);
+	SELECT invoice_number, account_id, account_name, service_period, billing_no, po_number, utilization,
+		credit, due, prior_balance, balance_after
+	FROM creditmemo.voided_billing) b USING (invoice_number);
 COMMENT ON VIEW creditmemo.invoice_body IS 'Each member account on each invoice: its utilization, the credit that it owns and used, what is due. Voided invoices are in it as they were';
 COMMENT ON COLUMN creditmemo.invoice_body.invoice_number IS 'The invoice';
 COMMENT ON COLUMN creditmemo.invoice_body.account_id IS 'The member account';
-COMMENT ON COLUMN creditmemo.invoice_body.account_name IS 'Its name';
+COMMENT ON COLUMN creditmemo.invoice_body.account_name IS 'The name that the account had when it was invoiced';
 COMMENT ON COLUMN creditmemo.invoice_body.service_period IS 'Month of usage (first day)';
 COMMENT ON COLUMN creditmemo.invoice_body.billing_no IS '1, or more for a supplementary billing';
 COMMENT ON COLUMN creditmemo.invoice_body.po_number IS 'The PO that the account had when it was invoiced';
@@ -1633,46 +1667,60 @@ COMMENT ON COLUMN creditmemo.invoice_body.balance_of_funds IS 'The account''s cr
 COMMENT ON COLUMN creditmemo.invoice_body.voided_at IS 'When the invoice was voided; leave those out of sums';
 
 CREATE VIEW creditmemo.invoice_face AS
-SELECT i.invoice_number, i.customer_id, c.name AS customer_name, i.service_period, i.invoice_date,
-	i.due_date, c.currency, billed.accounts,
+SELECT i.invoice_number, i.customer_id, i.customer_name, i.customer_address, i.service_period,
+	i.invoice_date, i.due_date, billed.po_numbers, c.currency, billed.accounts,
 	CASE WHEN billed.accounts > 1 THEN 'multiple' ELSE 'single' END AS scope,
-	billed.total_utilization, billed.credit_applied, billed.balance_due, i.voided_at
+	billed.total_utilization, billed.credit_applied, billed.balance_due, billed.prior_balance,
+	billed.balance_of_funds, i.voided_at
 FROM creditmemo.invoice i
 JOIN creditmemo.customer c USING (customer_id)
 JOIN LATERAL (
 	SELECT count(*) AS accounts, coalesce(sum(b.utilization), 0.00) AS total_utilization,
-		coalesce(sum(b.credit_applied), 0.00) AS credit_applied, coalesce(sum(b.due), 0.00) AS balance_due
+		coalesce(sum(b.credit_applied), 0.00) AS credit_applied, coalesce(sum(b.due), 0.00) AS balance_due,
+		coalesce(sum(b.prior_balance), 0.00) AS prior_balance,
+		coalesce(sum(b.balance_of_funds), 0.00) AS balance_of_funds,
+		string_agg(DISTINCT b.po_number COLLATE "C", ', ') AS po_numbers
 	FROM creditmemo.invoice_body b
 	WHERE b.invoice_number = i.invoice_number) billed ON true;
 COMMENT ON VIEW creditmemo.invoice_face IS 'Each invoice''s face: total utilization, credit applied, balance due. Voided invoices are in it as they were';
 COMMENT ON COLUMN creditmemo.invoice_face.invoice_number IS 'The invoice';
 COMMENT ON COLUMN creditmemo.invoice_face.customer_id IS 'Whom it bills';
-COMMENT ON COLUMN creditmemo.invoice_face.customer_name IS 'The customer''s name';
+COMMENT ON COLUMN creditmemo.invoice_face.customer_name IS 'The customer''s name when it was issued';
+COMMENT ON COLUMN creditmemo.invoice_face.customer_address IS 'The customer''s address when it was issued';
 COMMENT ON COLUMN creditmemo.invoice_face.service_period IS 'Month of usage (first day)';
 COMMENT ON COLUMN creditmemo.invoice_face.invoice_date IS 'Date of the invoice';
 COMMENT ON COLUMN creditmemo.invoice_face.due_date IS 'When the balance is due';
+COMMENT ON COLUMN creditmemo.invoice_face.po_numbers IS 'The POs of its accounts when they were invoiced, separated by commas';
 COMMENT ON COLUMN creditmemo.invoice_face.currency IS 'Currency of the amounts';
 COMMENT ON COLUMN creditmemo.invoice_face.accounts IS 'How many member accounts it bills';
 COMMENT ON COLUMN creditmemo.invoice_face.scope IS 'single: the credit shows on the face; multiple: in the body, against its own account alone';
 COMMENT ON COLUMN creditmemo.invoice_face.total_utilization IS 'What the accounts used';
 COMMENT ON COLUMN creditmemo.invoice_face.credit_applied IS 'Credit of those accounts that own some, as a negative amount';
 COMMENT ON COLUMN creditmemo.invoice_face.balance_due IS 'Total utilization and credit applied';
+COMMENT ON COLUMN creditmemo.invoice_face.prior_balance IS 'The accounts'' credit before this invoice';
+COMMENT ON COLUMN creditmemo.invoice_face.balance_of_funds IS 'The accounts'' credit left for future use';
 COMMENT ON COLUMN creditmemo.invoice_face.voided_at IS 'When the invoice was voided; leave those out of sums';
 
 CREATE VIEW creditmemo.invoice_line AS
 SELECT b.invoice_number, b.account_id, u.service, round(sum(u.amount), 2) AS utilization,
-	round(coalesce(sum(u.amount) FILTER (WHERE u.creditable), 0), 2) AS creditable, count(*) AS lines
+	round(coalesce(sum(u.amount) FILTER (WHERE u.creditable), 0), 2) AS creditable, count(*) AS lines,
+	NULL::timestamptz AS voided_at
 FROM creditmemo.billing b
 JOIN creditmemo.utilization u USING (service_period, account_id, billing_no)
 WHERE b.invoice_number IS NOT NULL
-GROUP BY b.invoice_number, b.account_id, u.service;
-COMMENT ON VIEW creditmemo.invoice_line IS 'Each invoice''s utilization by account and service';
+GROUP BY b.invoice_number, b.account_id, u.service
+UNION ALL
+SELECT l.invoice_number, l.account_id, l.service, l.utilization, l.creditable, l.lines, i.voided_at
+FROM creditmemo.voided_line l
+JOIN creditmemo.invoice i USING (invoice_number);
+COMMENT ON VIEW creditmemo.invoice_line IS 'Each invoice''s utilization by account and service. Voided invoices are in it as they were';
 COMMENT ON COLUMN creditmemo.invoice_line.invoice_number IS 'The invoice';
 COMMENT ON COLUMN creditmemo.invoice_line.account_id IS 'The member account';
 COMMENT ON COLUMN creditmemo.invoice_line.service IS 'The service';
 COMMENT ON COLUMN creditmemo.invoice_line.utilization IS 'What the account used of it';
 COMMENT ON COLUMN creditmemo.invoice_line.creditable IS 'What of that credit may pay';
 COMMENT ON COLUMN creditmemo.invoice_line.lines IS 'From how many lines';
+COMMENT ON COLUMN creditmemo.invoice_line.voided_at IS 'When the invoice was voided; leave those out of sums';
 
 CREATE VIEW creditmemo.invoice_email AS
 SELECT i.invoice_number, c.email AS recipient,
@@ -2175,6 +2223,18 @@ BEGIN ATOMIC
 					   v.service_period, v.billing_no, v.invoice_number, v.prior_balance, v.credit,
 					   v.balance_after) END], NULL)
 		FROM voided v
+		UNION ALL
+		SELECT account_id, ARRAY[
+			format('voided billing is not the sum of its lines: invoice %s: utilization %s, of it creditable %s; lines %s, of it creditable %s',
+				   invoice_number, coalesce(v.utilization::text, 'none'), coalesce(v.creditable::text, 'none'),
+				   coalesce(l.utilization::text, 'none'), coalesce(l.creditable::text, 'none'))]
+		FROM creditmemo.voided_billing v
+		FULL JOIN (
+			SELECT account_id, invoice_number, sum(utilization) AS utilization, sum(creditable) AS creditable
+			FROM creditmemo.voided_line
+			GROUP BY account_id, invoice_number) l USING (account_id, invoice_number)
+		WHERE (v.utilization, v.creditable)
+			IS DISTINCT FROM (coalesce(l.utilization, 0), coalesce(l.creditable, 0))
 		UNION ALL
 		SELECT r.account_id, ARRAY[
 			format('balance after is not that of the ledger: %s, billing %s, invoice %s: balance after %s, ledger %s',

@@ -421,6 +421,7 @@ write_billings(Account *account)
 			set_null(&values, BILLING_INVOICE_NUMBER);
 			set_null(&values, BILLING_PO_NUMBER);
 			set_null(&values, BILLING_PAYER_ACCOUNT_ID);
+			set_null(&values, BILLING_ACCOUNT_NAME);
 			set_null(&values, BILLING_PRIOR_BALANCE);
 			set_null(&values, BILLING_BALANCE_AFTER);
 		}

@@ -47,6 +47,8 @@ typedef struct TableNames
 static const TableNames table_names[BOOKS_TABLES] = {
 	[CUSTOMER] = {"customer", AccessShareLock, {
 			[CUSTOMER_ID] = "customer_id",
+			[CUSTOMER_NAME] = "name",
+			[CUSTOMER_ADDRESS] = "address",
 			[CUSTOMER_CURRENCY] = "currency",
 			[CUSTOMER_PAYMENT_TERMS_DAYS] = "payment_terms_days",
 	}},
@@ -57,6 +59,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[ACCOUNT_ID] = "account_id",
 			[ACCOUNT_PAYER_ACCOUNT_ID] = "payer_account_id",
 			[ACCOUNT_CUSTOMER_ID] = "customer_id",
+			[ACCOUNT_NAME] = "name",
 			[ACCOUNT_CLOSED_THROUGH] = "closed_through",
 	}},
 	[PO_ASSIGNMENT] = {"po_assignment", AccessShareLock, {
@@ -107,6 +110,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[BILLING_INVOICE_NUMBER] = "invoice_number",
 			[BILLING_PO_NUMBER] = "po_number",
 			[BILLING_PAYER_ACCOUNT_ID] = "payer_account_id",
+			[BILLING_ACCOUNT_NAME] = "account_name",
 			[BILLING_PRIOR_BALANCE] = "prior_balance",
 			[BILLING_BALANCE_AFTER] = "balance_after",
 	}},
@@ -126,6 +130,8 @@ static const TableNames table_names[BOOKS_TABLES] = {
 	[INVOICE] = {"invoice", RowExclusiveLock, {
 			[INVOICE_NUMBER] = "invoice_number",
 			[INVOICE_CUSTOMER_ID] = "customer_id",
+			[INVOICE_CUSTOMER_NAME] = "customer_name",
+			[INVOICE_CUSTOMER_ADDRESS] = "customer_address",
 			[INVOICE_SERVICE_PERIOD] = "service_period",
 			[INVOICE_DATE] = "invoice_date",
 			[INVOICE_DUE_DATE] = "due_date",
@@ -142,8 +148,18 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[VOIDED_CREDITABLE] = "creditable",
 			[VOIDED_CREDIT] = "credit",
 			[VOIDED_PO_NUMBER] = "po_number",
+			[VOIDED_ACCOUNT_NAME] = "account_name",
 			[VOIDED_PRIOR_BALANCE] = "prior_balance",
 			[VOIDED_BALANCE_AFTER] = "balance_after",
+	}},
+	[VOIDED_LINE] = {"voided_line", RowExclusiveLock, {
+			[VOIDED_LINE_ACCOUNT_ID] = "account_id",
+			[VOIDED_LINE_INVOICE_NUMBER] = "invoice_number",
+			[VOIDED_LINE_NO] = "line_no",
+			[VOIDED_LINE_SERVICE] = "service",
+			[VOIDED_LINE_UTILIZATION] = "utilization",
+			[VOIDED_LINE_CREDITABLE] = "creditable",
+			[VOIDED_LINE_LINES] = "lines",
 	}},
 	[PERIOD_CLOSING] = {"period_closing", RowExclusiveLock, {
 			[CLOSING_SERVICE_PERIOD] = "service_period",

@@ -18,6 +18,8 @@ typedef struct Invoice
 {
 	text	   *invoice_number;
 	text	   *customer_id;
+	text	   *customer_name;
+	text	   *customer_address;	/* null: none is known */
 	DateADT		service_period;
 	DateADT		invoice_date;
 	DateADT		due_date;
@@ -28,9 +30,22 @@ typedef struct Invoice
  * ---------------------------------------------------------------------------------------------
  */
 
-/* The invoice date and the customer's terms; raises foreign_key_violation for an unknown customer. */
-static DateADT
-due_date(Books *books, const Invoice *invoice)
+/* A text column of a row, copied; null if it is null. */
+static text *
+copy_text_column(Books *books, BooksTable table, TupleTableSlot *row, int column)
+{
+	bool		isnull;
+	Datum		value = get_column(books, table, row, column, &isnull);
+
+	return isnull ? NULL : copy_text(value, CurrentMemoryContext);
+}
+
+/*
+ * Fixes the due date, the invoice date and the customer's terms, and whom the invoice is addressed
+ * to.  Raises foreign_key_violation for an unknown customer.
+ */
+static void
+address_invoice(Books *books, Invoice *invoice)
 {
 	Datum		key = PointerGetDatum(invoice->customer_id);
 	TupleTableSlot *row;
@@ -41,6 +56,8 @@ due_date(Books *books, const Invoice *invoice)
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("unknown customer \"%s\"", text_to_cstring(invoice->customer_id)),
 				 errhint("Look its id up in creditmemo.customer, or insert it there first.")));
+	invoice->customer_name = copy_text_column(books, CUSTOMER, row, CUSTOMER_NAME);
+	invoice->customer_address = copy_text_column(books, CUSTOMER, row, CUSTOMER_ADDRESS);
 	date = (int64) invoice->invoice_date +
 		DatumGetInt32(get_required_column(books, CUSTOMER, row, CUSTOMER_PAYMENT_TERMS_DAYS));
 	if (!IS_VALID_DATE(date))
@@ -48,7 +65,7 @@ due_date(Books *books, const Invoice *invoice)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("due date out of range"),
 				 errhint("Check the invoice date and the customer's payment terms.")));
-	return (DateADT) date;
+	invoice->due_date = (DateADT) date;
 }
 
 static void
@@ -197,9 +214,16 @@ sum_of_balances(Books *books, text *account_id)
 	return sum;
 }
 
-/* The payer that the locked account is linked to now. */
-static text *
-payer_of_account(Books *books, text *account_id)
+static void
+set_text(RowValues *values, int column, const text *value)
+{
+	if (value != NULL)
+		set_column(values, column, PointerGetDatum(value));
+}
+
+/* Sets what the locked account is called now, which payer it is linked to, and its PO in force. */
+static void
+set_account(Books *books, text *account_id, RowValues *billing)
 {
 	Datum		key = PointerGetDatum(account_id);
 	TupleTableSlot *row;
@@ -207,15 +231,18 @@ payer_of_account(Books *books, text *account_id)
 	if (!find_row(books, ACCOUNT_BY_ID, 1, &key, &row))
 		elog(ERROR, "member account \"%s\" is gone although it was locked",
 			 text_to_cstring(account_id));
-	return copy_text(get_required_column(books, MEMBER_ACCOUNT, row, ACCOUNT_PAYER_ACCOUNT_ID),
-					 CurrentMemoryContext);
+	set_text(billing, BILLING_ACCOUNT_NAME,
+			 copy_text_column(books, MEMBER_ACCOUNT, row, ACCOUNT_NAME));
+	set_text(billing, BILLING_PAYER_ACCOUNT_ID,
+			 copy_text_column(books, MEMBER_ACCOUNT, row, ACCOUNT_PAYER_ACCOUNT_ID));
+	set_text(billing, BILLING_PO_NUMBER, po_in_force(books, account_id));
 }
 
 /*
  * Puts the open billing of the account on the invoice; false if there is nothing to bill.  Fixes
- * its PO, its payer and its balances: what is left for future use is the balances of all the
- * account's memos and the credit on its other open billings (rule Fixed when invoiced).  It is
- * negative where this one uses what another month's refund gives back that is not invoiced yet.
+ * its PO, its payer, its account's name and its balances: what is left for future use is the
+ * balances of all the account's memos and the credit on its other open billings (rule Fixed when
+ * invoiced).  It is negative where this one uses what another month's refund gives back that is not invoiced yet.
  */
 static bool
 invoice_account(Books *books, const Invoice *invoice, const AccountChange *account)
@@ -223,7 +250,6 @@ invoice_account(Books *books, const Invoice *invoice, const AccountChange *accou
 	OpenBillings open = find_open_billings(books, account->account_id, invoice->service_period);
 	int64		balance_after;
 	RowValues	values = {0};
-	text	   *po_number;
 
 	if (open.billing == NULL)
 		return false;
@@ -233,11 +259,7 @@ invoice_account(Books *books, const Invoice *invoice, const AccountChange *accou
 	set_column(&values, BILLING_INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
 	set_cents(&values, BILLING_PRIOR_BALANCE, balance_after + open.credit);
 	set_cents(&values, BILLING_BALANCE_AFTER, balance_after);
-	po_number = po_in_force(books, account->account_id);
-	if (po_number != NULL)
-		set_column(&values, BILLING_PO_NUMBER, PointerGetDatum(po_number));
-	set_column(&values, BILLING_PAYER_ACCOUNT_ID,
-			   PointerGetDatum(payer_of_account(books, account->account_id)));
+	set_account(books, account->account_id, &values);
 	update_row(books, BILLING, open.billing, &values);
 	return true;
 }
@@ -261,6 +283,8 @@ write_invoice(Books *books, const Invoice *invoice)
 
 	set_column(&row, INVOICE_NUMBER, PointerGetDatum(invoice->invoice_number));
 	set_column(&row, INVOICE_CUSTOMER_ID, PointerGetDatum(invoice->customer_id));
+	set_text(&row, INVOICE_CUSTOMER_NAME, invoice->customer_name);
+	set_text(&row, INVOICE_CUSTOMER_ADDRESS, invoice->customer_address);
 	set_column(&row, INVOICE_SERVICE_PERIOD, DateADTGetDatum(invoice->service_period));
 	set_column(&row, INVOICE_DATE, DateADTGetDatum(invoice->invoice_date));
 	set_column(&row, INVOICE_DUE_DATE, DateADTGetDatum(invoice->due_date));
@@ -273,8 +297,8 @@ write_invoice(Books *books, const Invoice *invoice)
  * issue_invoice(invoice_number text, customer_id text, service_period date, invoice_date date,
  * accounts text[]) returns invoice
  *
- * Puts the open billings that have lines or credit, of the period and the customer's accounts (or the given
- * ones), on a new invoice.  Raises null_value_not_allowed, check_violation (not a service period,
+ * Puts the open billings that have lines or credit, of the period and the customer's accounts (or the
+ * given ones), on a new invoice.  Raises null_value_not_allowed, check_violation (not a service period,
  * an infinite invoice date), foreign_key_violation (unknown customer or account), unique_violation
  * (number used), invalid_parameter_value (another customer's account), no_data_found (nothing to
  * bill), serialization_failure above READ COMMITTED.
@@ -305,7 +329,7 @@ issue_invoice(PG_FUNCTION_ARGS)
 				 errhint("Give the date that the invoice shall bear.")));
 
 	books = open_books(extension_schema(fcinfo));
-	invoice.due_date = due_date(books, &invoice);
+	address_invoice(books, &invoice);
 	require_usable_number(books, invoice.invoice_number);
 	accounts = lock_accounts_to_bill(books, &invoice,
 									 PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4),

@@ -5,8 +5,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -325,6 +327,109 @@ refuse_moved_accounts(Books *books, const AccountChange *accounts, int naccounts
 				 errhint("Move the accounts back first.")));
 }
 
+/* What the account used of a service, as the invoice says. */
+typedef struct ServiceLine
+{
+	const text *service;		/* the key in the table of lines */
+	Datum		utilization;	/* numeric: a single service may exceed what a billing may */
+	Datum		creditable;
+	int64		lines;
+} ServiceLine;
+
+static uint32
+hash_service(const void *key, Size size)
+{
+	const text *service = *(const text *const *) key;
+
+	return hash_bytes((const unsigned char *) VARDATA_ANY(service), VARSIZE_ANY_EXHDR(service));
+}
+
+static int
+match_service(const void *a, const void *b, Size size)
+{
+	return compare_text(*(const text *const *) a, *(const text *const *) b);
+}
+
+static void
+add_amount(Datum *sum, Datum amount)
+{
+	Datum		old = *sum;
+
+	*sum = DirectFunctionCall2(numeric_add, old, amount);
+	pfree(DatumGetPointer(old));
+}
+
+/* Adds a line of the account to its service. */
+static void
+add_line(Books *books, TupleTableSlot *row, HTAB *services, List **service_lines)
+{
+	Datum		value = get_required_column(books, UTILIZATION, row, LINE_SERVICE);
+	Datum		amount = get_required_column(books, UTILIZATION, row, LINE_AMOUNT);
+	const text *service = DatumGetTextPP(value);
+	bool		found;
+	ServiceLine *line = hash_search(services, &service, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		line->service = copy_text(PointerGetDatum(service), CurrentMemoryContext);
+		line->utilization = numeric_from_cents(0);
+		line->creditable = numeric_from_cents(0);
+		line->lines = 0;
+		*service_lines = lappend(*service_lines, line);
+	}
+	add_amount(&line->utilization, amount);
+	if (DatumGetBool(get_required_column(books, UTILIZATION, row, LINE_CREDITABLE)))
+		add_amount(&line->creditable, amount);
+	line->lines++;
+	if (PointerGetDatum(service) != value)
+		pfree((void *) service);
+}
+
+/* The lines of the account on the invoice, by service. */
+static List *
+read_service_lines(Books *books, const AccountChange *account)
+{
+	Datum		keys[2] = {DateADTGetDatum(account->voided_period),
+		PointerGetDatum(account->account_id)};
+	HASHCTL		control = {.keysize = sizeof(text *),.entrysize = sizeof(ServiceLine),
+		.hash = hash_service,.match = match_service,.hcxt = CurrentMemoryContext};
+	HTAB	   *services = hash_create("services on an invoice", 64, &control,
+									   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	List	   *service_lines = NIL;
+	RowScan		rows;
+
+	begin_rows(&rows, books, LINES_OF_PERIOD, ForwardScanDirection, 2, keys);
+	while (next_row(&rows))
+		if (DatumGetInt32(get_required_column(books, UTILIZATION, rows.row, LINE_BILLING_NO)) ==
+			account->voided_billing_no)
+			add_line(books, rows.row, services, &service_lines);
+	end_rows(&rows);
+	return service_lines;
+}
+
+/* Keeps what the invoice says of the account's services. */
+static void
+keep_voided_lines(Books *books, text *invoice_number, const AccountChange *account)
+{
+	int32		line_no = 0;
+	ListCell   *cell;
+
+	foreach(cell, read_service_lines(books, account))
+	{
+		const ServiceLine *line = lfirst(cell);
+		RowValues	values = {0};
+
+		set_column(&values, VOIDED_LINE_ACCOUNT_ID, PointerGetDatum(account->account_id));
+		set_column(&values, VOIDED_LINE_INVOICE_NUMBER, PointerGetDatum(invoice_number));
+		set_column(&values, VOIDED_LINE_NO, Int32GetDatum(++line_no));
+		set_column(&values, VOIDED_LINE_SERVICE, PointerGetDatum(line->service));
+		set_column(&values, VOIDED_LINE_UTILIZATION, line->utilization);
+		set_column(&values, VOIDED_LINE_CREDITABLE, line->creditable);
+		set_column(&values, VOIDED_LINE_LINES, Int64GetDatum(line->lines));
+		insert_row(books, VOIDED_LINE, &values);
+	}
+}
+
 /* Keeps what the invoice says of the account. */
 static void
 keep_voided_billing(Books *books, text *invoice_number, const AccountChange *account)
@@ -338,6 +443,7 @@ keep_voided_billing(Books *books, text *invoice_number, const AccountChange *acc
 		{VOIDED_CREDITABLE, BILLING_CREDITABLE},
 		{VOIDED_CREDIT, BILLING_CREDIT},
 		{VOIDED_PO_NUMBER, BILLING_PO_NUMBER},
+		{VOIDED_ACCOUNT_NAME, BILLING_ACCOUNT_NAME},
 		{VOIDED_PRIOR_BALANCE, BILLING_PRIOR_BALANCE},
 		{VOIDED_BALANCE_AFTER, BILLING_BALANCE_AFTER},
 	};
@@ -395,7 +501,10 @@ void_locked_invoice(Books *books, text *invoice_number, text *reason)
 						  DatumGetTextPP(get_required_column(books, INVOICE, row,
 															 INVOICE_CUSTOMER_ID)));
 	for (int i = 0; i < naccounts; i++)
+	{
 		keep_voided_billing(books, invoice_number, &accounts[i]);
+		keep_voided_lines(books, invoice_number, &accounts[i]);
+	}
 	settle_accounts(books, accounts, naccounts);
 
 	set_column(&values, INVOICE_VOIDED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));

@@ -178,6 +178,7 @@ SELECT * FROM pg_temp.broken($$UPDATE utilization SET recorded_at = '2019-02-01'
 SELECT * FROM pg_temp.broken($$ALTER TABLE invoice DROP CONSTRAINT invoice_void_check;
 	UPDATE invoice SET void_reason = ' ' WHERE invoice_number = 'SI4'$$);
 SELECT * FROM pg_temp.broken($$DELETE FROM voided_billing$$);
+SELECT * FROM pg_temp.broken($$UPDATE voided_line SET creditable = creditable - 1, utilization = utilization - 1$$);
 SELECT * FROM pg_temp.broken($$UPDATE voided_billing SET service_period = '2019-03-01'$$);
 SELECT * FROM pg_temp.broken($$UPDATE voided_billing SET credit = credit + 1$$);
 SELECT * FROM pg_temp.broken($$UPDATE voided_billing SET prior_balance = prior_balance + 1, balance_after = balance_after + 1$$);
