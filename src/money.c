@@ -144,6 +144,15 @@ cents_from_sum(int128 sum, const text *account_id, DateADT service_period)
 	return (int64) sum;
 }
 
+/* -1, 0 or 1. */
+int
+sign_of(Numeric amount)
+{
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4,
+											 DirectFunctionCall1(numeric_sign,
+																 NumericGetDatum(amount))));
+}
+
 /*
  * An amount as documents show it: $1,000.00 for USD, else the ISO code before the amount, a minus
  * before either.  Takes any numeric of at most two decimals, a sum beyond money_amount too.
@@ -177,6 +186,14 @@ money_text(Numeric amount, const char *currency)
 	}
 	appendStringInfoString(&text, digits);
 	return text.data;
+}
+
+/* The opposite of an amount, likewise: of a debt, what is owed. */
+char *
+opposite_text(Numeric amount, const char *currency)
+{
+	return money_text(DatumGetNumeric(DirectFunctionCall1(numeric_uminus,
+														  NumericGetDatum(amount))), currency);
 }
 
 /* money_text(amount numeric, currency text) returns text, see above. */

@@ -46,6 +46,45 @@ month_of(DateADT date)
 	return date - (day - 1);
 }
 
+/*
+ * The service period so many months after another, or before it.  Raises
+ * datetime_value_out_of_range beyond the range of dates.
+ */
+DateADT
+add_months(DateADT service_period, int months)
+{
+	int			year,
+				month,
+				day;
+
+	split_date(service_period, &year, &month, &day);
+	month += months - 1;
+	year += month / 12 - (month % 12 < 0);
+	month = (month % 12 + 12) % 12 + 1;
+	if (!IS_VALID_JULIAN(year, month, 1) ||
+		!IS_VALID_DATE(date2j(year, month, 1) - POSTGRES_EPOCH_JDATE))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("service period out of range"),
+				 errhint("Check the year.")));
+	return date2j(year, month, 1) - POSTGRES_EPOCH_JDATE;
+}
+
+/* How many months the second service period is after the first. */
+int
+months_between(DateADT first, DateADT second)
+{
+	int			first_year,
+				first_month,
+				second_year,
+				second_month,
+				day;
+
+	split_date(first, &first_year, &first_month, &day);
+	split_date(second, &second_year, &second_month, &day);
+	return (second_year - first_year) * 12 + second_month - first_month;
+}
+
 /* Raises check_violation unless the date is the first day of a month. */
 void
 require_service_period(DateADT date)
@@ -82,6 +121,15 @@ service_period_text(DateADT service_period)
 	split_date(service_period, &year, &month, &day);
 	return year > 0 ? psprintf("%s %d", month_names[month - 1], year) :
 		psprintf("%s %d BC", month_names[month - 1], 1 - year);
+}
+
+/* The same where room is short: Jan 2019. */
+char *
+short_period_text(DateADT service_period)
+{
+	char	   *text = service_period_text(service_period);
+
+	return psprintf("%.3s%s", text, strchr(text, ' '));
 }
 
 /* service_period_text(service_period date) returns text, see above. */

@@ -1,10 +1,11 @@
 /*
  * text.c
  *		Ids of accounts: compared byte by byte, as COLLATE "C" does, copied, and named in messages;
- *		reasons that people give.
+ *		reasons that people give; texts on a line.
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #include "creditmemo.h"
@@ -88,4 +89,58 @@ account_list_text(List *account_ids)
 						 text_to_cstring(lfirst(cell)));
 	}
 	return names.data;
+}
+
+/*
+ * The text in UTF-8.  Where the server does not know its encoding, and it is not UTF-8, question marks
+ * stand for what is not ASCII.
+ */
+char *
+utf8_text(const char *text)
+{
+	int			length = strlen(text);
+	char	   *copy;
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		return pg_server_to_any(text, length, PG_UTF8);
+	copy = pstrdup(text);
+	if (!pg_verify_mbstr(PG_UTF8, text, length, true))
+		for (char *c = copy; *c != '\0'; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	return copy;
+}
+
+/* Whether the character controls instead of being written, as ends of lines do and escapes. */
+bool
+is_control_character(pg_wchar character)
+{
+	return character < 0x20 || (character >= 0x7F && character <= 0x9F) ||
+		character == LINE_SEPARATOR || character == PARAGRAPH_SEPARATOR;
+}
+
+/* A copy with a space for each control character: fit for a header of a mail, or a line of a table. */
+char *
+single_line(const char *text)
+{
+	StringInfoData line;
+
+	initStringInfo(&line);
+	for (const char *c = utf8_text(text); *c != '\0'; c += pg_utf_mblen((const unsigned char *) c))
+		if (is_control_character(utf8_to_unicode((const unsigned char *) c)))
+			appendStringInfoChar(&line, ' ');
+		else
+			appendBinaryStringInfo(&line, c, pg_utf_mblen((const unsigned char *) c));
+	return pg_any_to_server(line.data, line.len, PG_UTF8);
+}
+
+/* How many columns of a terminal the text takes; control characters count as one. */
+int
+text_width(const char *text)
+{
+	int			width = 0;
+
+	for (; *text != '\0'; text += pg_mblen(text))
+		width += pg_dsplen(text) >= 0 ? pg_dsplen(text) : 1;
+	return width;
 }

@@ -42,7 +42,7 @@ WHERE connamespace = 'creditmemo'::regnamespace AND contype IN ('p', 'u', 'f')
 		WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey) AND a.attname = 'account_id')
 ORDER BY 1, 2;
 
--- nothing is granted to PUBLIC but the domains' checks
+-- nothing is granted to PUBLIC but checks
 CREATE ROLE regress_nobody;
 SELECT c.relname
 FROM pg_class c
