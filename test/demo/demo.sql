@@ -1,4 +1,5 @@
--- Three months of a reseller of AWS with two customers, and what came after.
+-- Three months of a reseller of AWS with two customers, and what came after.  The variable documents
+-- names a folder for the documents.
 
 \set ON_ERROR_STOP on
 \set QUIET on
@@ -8,9 +9,12 @@ SET datestyle = iso;
 CREATE EXTENSION creditmemo;
 SET search_path = creditmemo;
 
-INSERT INTO customer (customer_id, name, email) VALUES
-	('ACME', 'Acme University', 'ap@acme.example'),
-	('HARBOR', 'Blue Harbor Labs', 'invoices@harbor.example');
+INSERT INTO seller (name, address, logo, remittance) VALUES ('Summit Cloud Resale, Inc.',
+	E'200 Hill Street, Suite 4\nPortland, OR 97204', 'data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciIHZpZXdCb3g9IjAgMCAxMzIgMzYiPjxwYXRoIGQ9Ik00IDMwIDE4IDZsMTQgMjR6IiBmaWxsPSIjMjM0MDVlIi8+PHBhdGggZD0iTTE4IDMwIDI3IDE1bDkgMTV6IiBmaWxsPSIjMmM2YWE2Ii8+PHRleHQgeD0iNDQiIHk9IjI2IiBmb250LWZhbWlseT0iSGVsdmV0aWNhLEFyaWFsLHNhbnMtc2VyaWYiIGZvbnQtc2l6ZT0iMjIiIGZvbnQtd2VpZ2h0PSI3MDAiIGZpbGw9IiMyMzQwNWUiPnN1bW1pdDwvdGV4dD48L3N2Zz4=',
+	E'By ACH to First Bank of Portland, routing 123000220, account 4400123456.\nPlease name the invoice number.');
+INSERT INTO customer (customer_id, name, address, email) VALUES
+	('ACME', 'Acme University', E'Accounts Payable\n1 Campus Road\nSpringfield, IL 62701', 'ap@acme.example'),
+	('HARBOR', 'Blue Harbor Labs', E'80 Pier Street\nBoston, MA 02210', 'invoices@harbor.example');
 INSERT INTO payer_account (payer_account_id, name) VALUES
 	('990000000001', 'Reseller payer 1'), ('990000000002', 'Reseller payer 2');
 INSERT INTO member_account (account_id, payer_account_id, customer_id, name) VALUES
@@ -22,7 +26,7 @@ INSERT INTO po_assignment (account_id, po_number) VALUES
 	('000011111234', 'PO-7001'), ('410022225501', 'PO-8100'),
 	('410022227702', 'PO-8100'), ('410022229903', 'PO-8100');
 INSERT INTO credit_memo (account_id, amount, redeemed_on, expires_on, note) VALUES
-	('000011111234', 1000.00, '2019-01-15', NULL, 'AWS promotional credit'),
+	('000011111234', 1000.00, '2019-01-15', '2019-09-30', 'AWS promotional credit'),
 	('410022227702', 600.00, '2019-01-20', '2020-01-31', 'AWS promotional credit');
 -- moved to another purchase order: the memos keep theirs
 INSERT INTO po_assignment (account_id, po_number) VALUES ('410022227702', 'PO-8200');
@@ -113,6 +117,35 @@ SELECT memo_number AS memo, entry_no AS entry, entry_type, amount, balance_after
 	service_period_text(service_period) AS period, invoice_number AS invoice
 FROM memo_statement ORDER BY memo_id, entry_no;
 
+\echo 'STATEMENT OF CREDIT'
+\echo 'For a customer who asks where his credit went.'
+\echo
+\pset tuples_only on
+\pset format unaligned
+SELECT statement_text('000011111234');
+
+\set file :documents /invoice-one-account.html
+\o :file
+SELECT invoice_html('SI1001');
+\set file :documents /invoice-several-accounts.html
+\o :file
+SELECT invoice_html('SI1002');
+\set file :documents /invoice-void.html
+\o :file
+SELECT invoice_html('SI1006');
+\set file :documents /email.html
+\o :file
+SELECT email_html('SI1002');
+\set file :documents /statement.html
+\o :file
+SELECT statement_html('000011111234');
+\o
+\pset format aligned
+\pset tuples_only off
+
+\echo 'DOCUMENTS TO LOOK AT in a browser, two invoices, one that is void, an e-mail and a statement, are in'
+\echo :documents
+\echo
 \echo 'THE BOOKS ARE SOUND when verify() finds no problem:'
 \echo
 SELECT count(*) AS problems FROM verify();
