@@ -68,6 +68,6 @@ sub books_are_sound
 	is(psql($database, 'SELECT * FROM creditmemo.verify()'), '', $name // 'the books are sound');
 }
 
-END { drop_databases() }
+END { local $?; drop_databases() }
 
 1;

@@ -1,5 +1,5 @@
-# What pg_dump writes, psql and pg_restore give back: every table equal, nothing paid twice, and the
-# next insert works.
+# What pg_dump writes, psql and pg_restore give back: every table and document equal, nothing paid
+# twice, and the next insert works.
 
 use strict;
 use warnings;
@@ -41,6 +41,9 @@ INSERT INTO credit_memo (account_id, memo_number, amount, redeemed_on, expires_o
 	VALUES ('000000000001', 'ends', 5, '2018-12-01', '2018-12-15');
 SELECT count(*) FROM void_memo('CM2', 'wrong');
 SELECT close_period('2018-12-01');
+INSERT INTO seller (name, logo) VALUES ('Northwind', 'data:image/png;base64,iVBORw0KGgo=');
+INSERT INTO email_template (customer_id, subject, text)
+	VALUES (NULL, '{invoice_number}', E'Dear {{customer_name}},\n\n{summary}'), ('ACME', NULL, '{balances}');
 END
 books_are_sound($original);
 
@@ -54,7 +57,20 @@ sub contents
 	  map { psql($database, "SELECT '$_', t FROM creditmemo.$_ t ORDER BY t::text") } @tables;
 }
 
+sub documents
+{
+	my ($database) = @_;
+	return psql($database, <<'END');
+SELECT md5(string_agg(creditmemo.invoice_html(invoice_number), '' ORDER BY invoice_number)),
+	md5(string_agg(e::text, '' ORDER BY invoice_number))
+FROM creditmemo.invoice_email e;
+SELECT md5(string_agg(creditmemo.statement_html(account_id), '' ORDER BY account_id))
+FROM creditmemo.member_account;
+END
+}
+
 my $expected = contents($original);
+my $expected_documents = documents($original);
 my $dump = File::Temp->new;
 my %restores = (
 	'plain' => [ [ 'pg_dump', '-f', $dump, $original ],
@@ -69,9 +85,12 @@ for my $format (sort keys %restores)
 	run_ok("$format dump", @$dump_command);
 	run_ok("$format restore", @{ $restore_command->($restored) });
 	is(contents($restored), $expected, "every table is equal after a $format restore");
+	is(documents($restored), $expected_documents, "every document is equal after a $format restore");
 	books_are_sound($restored);
 	psql($restored, <<'END');
 INSERT INTO creditmemo.credit_memo (account_id, amount, redeemed_on) VALUES ('000000000001', 1, '2019-01-01');
+DELETE FROM creditmemo.email_template WHERE customer_id = 'ACME';
+INSERT INTO creditmemo.email_template (customer_id, text) VALUES ('ACME', '{summary}');
 INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
 	VALUES ('2019-02-01', '000000000001', 'Amazon S3', 7);
 SELECT count(*) FROM creditmemo.void_invoice('SI3', 'wrong');
