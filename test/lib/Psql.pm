@@ -6,17 +6,19 @@ use strict;
 use warnings;
 use Exporter 'import';
 use File::Temp;
+use JSON::PP;
 use Test::More;
 
-our @EXPORT_OK = qw(new_database drop_databases psql run_ok books_are_sound);
+our @EXPORT_OK = qw(new_database drop_databases psql rows_of run_ok books_are_sound);
 
 my @databases;
 
-# Creates a database, with the extension unless told otherwise, and returns its name.
+# Creates a database, with the extension and in the server's encoding unless told otherwise, and returns its name.
 sub new_database
 {
 	my ($name, %options) = @_;
-	run_ok("createdb $name", 'createdb', $name);
+	my @encoding = $options{encoding} ? ('--encoding', $options{encoding}, '--locale=C', '--template=template0') : ();
+	run_ok("createdb $name", 'createdb', @encoding, $name);
 	push @databases, $name;
 	psql($name, 'CREATE EXTENSION creditmemo') unless $options{without_extension};
 	return $name;
@@ -40,6 +42,15 @@ sub psql
 	die $output if $? != 0;
 	chomp $output;
 	return $output;
+}
+
+# The rows that a query returns, each by its columns, as characters.  By way of hexadecimal digits, as psql prints
+# text but for noncharacters beyond U+FFFF.
+sub rows_of
+{
+	my ($database, $query) = @_;
+	my $rows = psql($database, "SELECT encode(convert_to(coalesce(json_agg(r), '[]')::text, 'UTF8'), 'hex') FROM ($query) r");
+	return @{ JSON::PP->new->utf8->decode(pack 'H*', $rows) };
 }
 
 # Runs a command; the test passes if it succeeds, and shows what it printed if not.

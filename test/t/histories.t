@@ -1,4 +1,5 @@
-# Random histories, compared with the model: every line, billing, memo, entry, invoice and closing.
+# Random histories, compared with the model: every line, billing, memo, entry, invoice and closing.  The
+# documents of an invoice say at the end what they said when it was issued.
 #
 # HISTORIES says how many (500), FIRST_SEED where to begin; a failure prints its seed.
 
@@ -218,8 +219,9 @@ sub invoice
 	my $number = @numbers && chance(0.02) ? any(@numbers) : "$history->{name}-SI" . (1 + @numbers);
 	my $refused = $history->{model}->issue_invoice($number, $customer_id, $period, @accounts);
 	push @{ $history->{invoices} }, $number unless $refused;
-	return event(sprintf('SELECT issue_invoice(%s, %s)', list(map { quoted($_) } $number, $customer_id, $period, '2019-06-01'),
-			@accounts ? sprintf("'{%s}'", join ',', @accounts) : 'NULL'), $refused);
+	my $statement = sprintf 'SELECT issue_invoice(%s, %s)', list(map { quoted($_) } $number, $customer_id, $period, '2019-06-01'),
+	  @accounts ? sprintf("'{%s}'", join ',', @accounts) : 'NULL';
+	return (event($statement, $refused), $refused ? () : 'INSERT INTO kept SELECT * FROM document WHERE invoice_number = ' . quoted($number));
 }
 
 sub random_invoice
@@ -353,7 +355,7 @@ sub random_history
 	return $history;
 }
 
-# What prints the books of a history as the model writes them.
+# What prints the books of a history as the model writes them, and invoices whose documents have changed.
 sub books
 {
 	my ($name) = @_;
@@ -373,7 +375,7 @@ sub books
 		[ invoice => 'invoice_number', 'customer_id', 'service_period', 'void_reason', 'FROM invoice' ],
 		[ closing => 'payer_account_id', 'service_period', 'action', 'reason', 'accounts', 'FROM period_closing' ],
 	);
-	return join '', map {
+	return join '', "SELECT 'changed', changed_documents('$name');\n", map {
 		my ($kind, @columns) = @$_;
 		my $from = pop @columns;
 		sprintf "SELECT '%s', %s %s WHERE %s LIKE '$name-%%';\n", $kind, list(@columns), $from, $columns[0]
@@ -401,6 +403,22 @@ BEGIN
 END
 $$;
 CREATE TABLE public.moment (history text, at timestamptz);
+-- the documents of invoices, kept when these are issued
+CREATE VIEW public.document AS
+SELECT i.invoice_number, creditmemo.invoice_html(i.invoice_number) AS page, e.subject, e.body_text, e.body_html
+FROM creditmemo.invoice i CROSS JOIN LATERAL creditmemo.compose_email(i.invoice_number) e;
+CREATE TABLE public.kept AS TABLE public.document WITH NO DATA;
+-- the invoices of a history that say something else now; void ones must say that, and nothing else that is new
+CREATE FUNCTION public.changed_documents(history text) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT i.invoice_number
+	FROM creditmemo.invoice i
+	CROSS JOIN LATERAL (SELECT CASE WHEN i.voided_at IS NULL THEN '' ELSE E'<p class="void">VOID</p>\n' END) void (mark)
+	LEFT JOIN public.document d USING (invoice_number)
+	LEFT JOIN public.kept k USING (invoice_number)
+	WHERE i.invoice_number LIKE history || '-%'
+		AND ((d.subject, d.body_text, d.body_html, replace(d.page, void.mark, '')) IS DISTINCT FROM (k.subject, k.body_text, k.body_html, k.page)
+			OR length(d.page) <> length(k.page) + length(void.mark))
+$$;
 SQL
 	return $database;
 }
