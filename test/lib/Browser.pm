@@ -29,14 +29,14 @@ my @arguments = qw(--headless=new --no-sandbox --disable-gpu --disable-dev-shm-u
 my $owner = $$;
 my @started;
 
-# Returns a browser, or undef and what is missing.
+# Returns a browser, or undef and why there is none.
 sub start
 {
 	my ($class) = @_;
 	my $chromium = find_command(qw(chromium chromium-browser google-chrome google-chrome-stable));
-	return (undef, 'chromium is not installed') unless $chromium;
+	return (undef, 'chromium is not installed: apt-get install chromium') unless $chromium;
 	my $driver = find_command('chromedriver');
-	return (undef, 'chromedriver is not installed') unless $driver;
+	return (undef, 'chromedriver is not installed: apt-get install chromium-driver') unless $driver;
 
 	my $self = bless {
 		# profile, caches and crash reports stay here, and the user needs no home
@@ -47,8 +47,8 @@ sub start
 		http => HTTP::Tiny->new(timeout => 60, keep_alive => 0, http_proxy => undef, proxy => undef),
 	}, $class;
 	push @started, $self;
-	$self->start_driver($driver);
-	$self->start_session($chromium);
+	eval { $self->start_driver($driver); $self->start_session($chromium); 1 }
+		or return (undef, "chromium does not start: $@");
 	return $self;
 }
 

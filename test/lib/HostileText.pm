@@ -62,8 +62,9 @@ sub hostile_texts
 	my @ids = qw(customer_id payer_account_id account_id other_account_id invoice_number memo_number);
 	my %text = map { $_ => hostile_text() . $seed . hostile_text(1) } @ids;
 	$text{$_} = hostile_text() foreach qw(customer_name address email account_name payer_name po_number credit_type note service
-		other_service description seller_name seller_address remittance);
-	$text{reason} = hostile_text() . 'x';
+		other_service description seller_address remittance);
+	# these may not be blank
+	$text{$_} = hostile_text() . 'x' foreach qw(reason seller_name);
 	$text{subject} = '{invoice_number}' . hostile_wording() . '{customer_name}{seller_name}';
 	$text{text} = hostile_wording() . "x{customer_name}\n\n{remittance}" . hostile_wording()
 	  . "\n\n{balances}\n\n{po_number}{customer_id}";

@@ -17,7 +17,7 @@ use Test::More;
 binmode Test::More->builder->$_, ':utf8' foreach qw(output failure_output);
 
 my ($browser, $missing) = Browser->start;
-plan skip_all => "$missing: apt-get install chromium chromium-driver" unless $browser;
+plan skip_all => $missing unless $browser;
 
 my $WIDE = 1280;
 my $NARROW = 380;
