@@ -519,8 +519,8 @@ sub email_like
 my @placeholders = qw(invoice_number service_period service_period_iso invoice_date invoice_date_iso due_date due_date_iso
 	customer_id customer_name seller_name po_number total_utilization credit_applied balance_due prior_balance balance_of_funds);
 my $subject_template = join ' ', map { "$_=<{$_}>" } @placeholders;
-my $text_template = join "\n", 'Hi {customer_name} {{{invoice_number}}} {{x}} } &amp;', "\r\n", (map { "$_=<{$_}>" } @placeholders),
-  "\t ", '{remittance}', '', '', '', '{summary}', '', '{balances}', '', '  {po_number}  ', '';
+my $text_template = "Hi {customer_name} {{{invoice_number}}}\r{{x}} } &amp;\r\n\r\n" . join("\r\n", map { "$_=<{$_}>" } @placeholders)
+  . "\n\t \n{remittance}\n\n\n\n{summary}\n\n{balances}\n\n  {po_number}  \n";
 for my $seller ({}, { seller_name => 'Cloud & Sons', remittance => "Bank\nIBAN" })
 {
 	my $with = %$seller ? 'with a seller' : 'without a seller';
