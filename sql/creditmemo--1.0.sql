@@ -1685,20 +1685,22 @@ SELECT s.account_id,
 	 * that has paid something was that customer's who was billed for it, and one with a balance is the
 	 * customer's of now.  Of one that never paid anything nothing is known once the account has moved.
 	 */
-	CASE WHEN max(i.customer_id) OVER memo IS NOT NULL THEN max(i.customer_id) OVER memo
-		 WHEN m.balance > 0 OR max(s.service_period) OVER memo IS NOT NULL THEN a.customer_id
-		 WHEN NOT EXISTS (
+	coalesce(max(i.customer_id) OVER memo,
+		CASE WHEN m.balance > 0 OR max(s.service_period) OVER memo IS NOT NULL OR NOT EXISTS (
 			SELECT FROM creditmemo.billing b
 			JOIN creditmemo.invoice other ON other.invoice_number = b.invoice_number
 			WHERE b.account_id = s.account_id AND other.customer_id <> a.customer_id)
-		 THEN a.customer_id END AS customer_id,
+		THEN a.customer_id END) AS customer_id,
 	s.recorded_at, s.memo_id, s.memo_number, s.entry_no, s.entry_type,
 	CASE WHEN s.entry_type IN ('expire', 'restore') AND m.last_period IS NOT NULL THEN m.last_period
 		 ELSE coalesce(s.service_period, max(
 			CASE WHEN s.entry_type IN ('expire', 'restore') THEN coalesce(m.last_period, m.first_period)
 				 ELSE coalesce(s.service_period, m.first_period) END)
 			OVER (memo ORDER BY s.entry_no)) END AS statement_period,
-	s.service_period, s.billing_no, s.service, s.invoice_number, s.amount
+	s.service_period, s.billing_no, s.service, s.invoice_number, s.amount,
+	CASE WHEN s.entry_type = 'issue' THEN s.amount ELSE 0.00 END AS issued,
+	CASE WHEN s.entry_type IN ('apply', 'release') THEN s.amount ELSE 0.00 END AS used,
+	CASE WHEN s.entry_type IN ('void', 'expire', 'restore') THEN s.amount ELSE 0.00 END AS lapsed
 FROM creditmemo.memo_statement s
 JOIN creditmemo.credit_memo m USING (account_id, memo_id)
 JOIN creditmemo.member_account a USING (account_id)
@@ -1718,13 +1720,13 @@ COMMENT ON COLUMN creditmemo.credit_movement.billing_no IS 'Number of the billin
 COMMENT ON COLUMN creditmemo.credit_movement.service IS 'The service, where the memo is limited to services';
 COMMENT ON COLUMN creditmemo.credit_movement.invoice_number IS 'The invoice that the billing is on; null while it is open';
 COMMENT ON COLUMN creditmemo.credit_movement.amount IS 'Signed, as it moves the balance';
+COMMENT ON COLUMN creditmemo.credit_movement.issued IS 'The amount if the memo was issued, or zero';
+COMMENT ON COLUMN creditmemo.credit_movement.used IS 'The amount if it was applied or released, or zero';
+COMMENT ON COLUMN creditmemo.credit_movement.lapsed IS 'The amount if the memo was voided, expired or restored, or zero';
 
 CREATE VIEW creditmemo.credit_month AS
 SELECT account_id, customer_id, statement_period,
-	coalesce(sum(amount) FILTER (WHERE entry_type = 'issue'), 0.00) AS issued,
-	coalesce(sum(amount) FILTER (WHERE entry_type IN ('apply', 'release')), 0.00) AS used,
-	coalesce(sum(amount) FILTER (WHERE entry_type IN ('void', 'expire', 'restore')), 0.00) AS lapsed,
-	sum(amount) AS change
+	sum(issued) AS issued, sum(used) AS used, sum(lapsed) AS lapsed, sum(amount) AS change
 FROM creditmemo.credit_movement
 GROUP BY account_id, customer_id, statement_period;
 COMMENT ON VIEW creditmemo.credit_month IS 'What each month changed of each member account''s credit; the balance at the end of a month is the sum up to it';
