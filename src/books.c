@@ -2,9 +2,10 @@
  * books.c
  *		The extension's tables, opened for one call: rows found, locked and written.
  *
- * open_books() before, close_books() after; tables and indexes are opened when first used.  What
- * is known of a table's shape (its columns' numbers, its indexes) is kept for the session and
- * forgotten when the server says that the table has changed.
+ * open_books() before, close_books() after; tables and indexes are opened when first used.  What it
+ * takes to use them (columns' numbers, indexes, constraints ready to be checked) would cost a statement
+ * of one line more than its line: the books are kept for the session's next call, and made anew when the
+ * server says that something has changed.
  *
  * Isolation.  Rows are looked up with the latest snapshot, so that under READ COMMITTED whatever
  * was committed before we had our locks is seen.  Under stricter levels a row that the
@@ -29,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "books.h"
 
@@ -41,33 +43,34 @@ typedef struct TableNames
 {
 	const char *name;
 	LOCKMODE	lockmode;
+	bool		proves_references;	/* locks or writes whatever its rows refer to */
 	const char *column[MAX_COLUMNS];
 } TableNames;
 
 static const TableNames table_names[BOOKS_TABLES] = {
-	[CUSTOMER] = {"customer", AccessShareLock, {
+	[CUSTOMER] = {"customer", AccessShareLock, false, {
 			[CUSTOMER_ID] = "customer_id",
 			[CUSTOMER_NAME] = "name",
 			[CUSTOMER_ADDRESS] = "address",
 			[CUSTOMER_CURRENCY] = "currency",
 			[CUSTOMER_PAYMENT_TERMS_DAYS] = "payment_terms_days",
 	}},
-	[PAYER_ACCOUNT] = {"payer_account", AccessShareLock, {
+	[PAYER_ACCOUNT] = {"payer_account", AccessShareLock, false, {
 			[PAYER_ACCOUNT_ID] = "payer_account_id",
 	}},
-	[MEMBER_ACCOUNT] = {"member_account", RowExclusiveLock, {
+	[MEMBER_ACCOUNT] = {"member_account", RowExclusiveLock, false, {
 			[ACCOUNT_ID] = "account_id",
 			[ACCOUNT_PAYER_ACCOUNT_ID] = "payer_account_id",
 			[ACCOUNT_CUSTOMER_ID] = "customer_id",
 			[ACCOUNT_NAME] = "name",
 			[ACCOUNT_CLOSED_THROUGH] = "closed_through",
 	}},
-	[PO_ASSIGNMENT] = {"po_assignment", AccessShareLock, {
+	[PO_ASSIGNMENT] = {"po_assignment", AccessShareLock, false, {
 			[PO_ACCOUNT_ID] = "account_id",
 			[PO_ASSIGNED_AT] = "assigned_at",
 			[PO_NUMBER] = "po_number",
 	}},
-	[CREDIT_MEMO] = {"credit_memo", RowExclusiveLock, {
+	[CREDIT_MEMO] = {"credit_memo", RowExclusiveLock, true, {
 			[MEMO_ACCOUNT_ID] = "account_id",
 			[MEMO_ID] = "memo_id",
 			[MEMO_NUMBER] = "memo_number",
@@ -87,7 +90,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[MEMO_VOID_REASON] = "void_reason",
 			[MEMO_RECORDED_AT] = "recorded_at",
 	}},
-	[UTILIZATION] = {"utilization", RowExclusiveLock, {
+	[UTILIZATION] = {"utilization", RowExclusiveLock, false, {
 			[LINE_SERVICE_PERIOD] = "service_period",
 			[LINE_ACCOUNT_ID] = "account_id",
 			[LINE_UTILIZATION_ID] = "utilization_id",
@@ -99,7 +102,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[LINE_BILLING_NO] = "billing_no",
 			[LINE_RECORDED_AT] = "recorded_at",
 	}},
-	[BILLING] = {"billing", RowExclusiveLock, {
+	[BILLING] = {"billing", RowExclusiveLock, true, {
 			[BILLING_ACCOUNT_ID] = "account_id",
 			[BILLING_SERVICE_PERIOD] = "service_period",
 			[BILLING_NO] = "billing_no",
@@ -114,7 +117,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[BILLING_PRIOR_BALANCE] = "prior_balance",
 			[BILLING_BALANCE_AFTER] = "balance_after",
 	}},
-	[MEMO_ENTRY] = {"memo_entry", RowExclusiveLock, {
+	[MEMO_ENTRY] = {"memo_entry", RowExclusiveLock, true, {
 			[ENTRY_ACCOUNT_ID] = "account_id",
 			[ENTRY_MEMO_ID] = "memo_id",
 			[ENTRY_NO] = "entry_no",
@@ -127,7 +130,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[ENTRY_REVERSES] = "reverses",
 			[ENTRY_RECORDED_AT] = "recorded_at",
 	}},
-	[INVOICE] = {"invoice", RowExclusiveLock, {
+	[INVOICE] = {"invoice", RowExclusiveLock, false, {
 			[INVOICE_NUMBER] = "invoice_number",
 			[INVOICE_CUSTOMER_ID] = "customer_id",
 			[INVOICE_CUSTOMER_NAME] = "customer_name",
@@ -139,7 +142,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[INVOICE_VOID_REASON] = "void_reason",
 			[INVOICE_RECORDED_AT] = "recorded_at",
 	}},
-	[VOIDED_BILLING] = {"voided_billing", RowExclusiveLock, {
+	[VOIDED_BILLING] = {"voided_billing", RowExclusiveLock, false, {
 			[VOIDED_ACCOUNT_ID] = "account_id",
 			[VOIDED_INVOICE_NUMBER] = "invoice_number",
 			[VOIDED_SERVICE_PERIOD] = "service_period",
@@ -152,7 +155,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[VOIDED_PRIOR_BALANCE] = "prior_balance",
 			[VOIDED_BALANCE_AFTER] = "balance_after",
 	}},
-	[VOIDED_LINE] = {"voided_line", RowExclusiveLock, {
+	[VOIDED_LINE] = {"voided_line", RowExclusiveLock, false, {
 			[VOIDED_LINE_ACCOUNT_ID] = "account_id",
 			[VOIDED_LINE_INVOICE_NUMBER] = "invoice_number",
 			[VOIDED_LINE_NO] = "line_no",
@@ -161,7 +164,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[VOIDED_LINE_CREDITABLE] = "creditable",
 			[VOIDED_LINE_LINES] = "lines",
 	}},
-	[PERIOD_CLOSING] = {"period_closing", RowExclusiveLock, {
+	[PERIOD_CLOSING] = {"period_closing", RowExclusiveLock, false, {
 			[CLOSING_SERVICE_PERIOD] = "service_period",
 			[CLOSING_PAYER_ACCOUNT_ID] = "payer_account_id",
 			[CLOSING_ACTION] = "action",
@@ -212,29 +215,88 @@ static const LookupColumns lookup_columns[BOOKS_LOOKUPS] = {
 };
 
 /* ---------------------------------------------------------------------------------------------
- * What is known of their shape, for the session
+ * The books
  * ---------------------------------------------------------------------------------------------
  */
 
-typedef struct TableShape
+/* A table: what is known of it, and what it takes to read and write it. */
+typedef struct OpenTable
 {
-	bool		valid;
-	Oid			schema;
-	Oid			relid;
+	/* kept with the books */
+	Oid			relid;			/* invalid: not known yet */
 	AttrNumber	attno[MAX_COLUMNS];
-	Oid			index[BOOKS_LOOKUPS];	/* those of this table's lookups */
-} TableShape;
+	TupleDesc	descriptor;
+	TupleTableSlot *found;		/* the row of find_row() */
+	ResultRelInfo *target;		/* null: has not been written to yet */
+	Oid		   *target_indexids;
+	TupleTableSlot *replaced;
+	TupleTableSlot *written;
+	/* until the books are closed */
+	Relation	rel;			/* null: not opened yet */
+	bool		is_written;		/* the target has relation and indexes */
+} OpenTable;
 
-static TableShape table_shapes[BOOKS_TABLES];
-
-/* Relation cache callback: forgets the shape of a table that has changed. */
-static void
-forget_shape(Datum arg, Oid relid)
+/* The index of a look-up, and scans by their number of keys. */
+typedef struct OpenLookup
 {
-	for (int table = 0; table < BOOKS_TABLES; table++)
-		if (relid == InvalidOid || table_shapes[table].relid == relid)
-			table_shapes[table].valid = false;
+	Oid			indexid;
+	Relation	index;			/* null: not opened yet */
+	IndexScanDesc scan[MAX_LOOKUP_COLUMNS + 1];
+} OpenLookup;
+
+struct Books
+{
+	/* kept for the session */
+	MemoryContext context;
+	Oid			schema;
+	uint64		changes;		/* how many changes of tables had been seen */
+	EState	   *estate;
+	OpenTable	table[BOOKS_TABLES];
+	OpenLookup	lookup[BOOKS_LOOKUPS];
+	/* until they are closed */
+	struct OpenBooks *open;
+	Snapshot	snapshot;
+	bool		is_writing;
+	ErrorContextCallback hint;
+};
+
+/* What ends with the call that has the books open, be it by an error. */
+typedef struct OpenBooks
+{
+	Books	   *books;			/* null: closed, and kept */
+	MemoryContext context;
+	MemoryContextCallback discard;
+} OpenBooks;
+
+/* The books of the last call, which the next one opens again; null while they are open. */
+static Books *kept_books = NULL;
+
+/* How many changes this session has seen that may concern our tables. */
+static uint64 changes_seen = 0;
+
+/* Relation cache callback. */
+static void
+see_change_of_relation(Datum arg, Oid relid)
+{
+	if (kept_books == NULL || relid == InvalidOid)
+		changes_seen++;
+	else
+		for (int table = 0; table < BOOKS_TABLES; table++)
+			if (kept_books->table[table].relid == relid)
+				changes_seen++;
 }
+
+/* System cache callback: a function or a type, which constraints may use, has changed. */
+static void
+see_change_of_expression(Datum arg, int cacheid, uint32 hash)
+{
+	changes_seen++;
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * What is known of a table
+ * ---------------------------------------------------------------------------------------------
+ */
 
 /*
  * Whether whoever looks up the first column finds all rows in the index.  Keys are never null, so the
@@ -256,8 +318,9 @@ holds_all_keys(Relation index)
 
 /* The index of the table whose first columns are those of the lookup. */
 static Oid
-index_for_lookup(Relation rel, const TableShape *shape, const LookupColumns *lookup)
+index_for_lookup(const OpenTable *open, const LookupColumns *lookup)
 {
+	Relation	rel = open->rel;
 	List	   *indexes = RelationGetIndexList(rel);
 	Oid			found = InvalidOid;
 	ListCell   *cell;
@@ -272,7 +335,7 @@ index_for_lookup(Relation rel, const TableShape *shape, const LookupColumns *loo
 
 		/* ascending, nulls last, and in the order in which the keys are compared */
 		for (int i = 0; fits && i < lookup->ncolumns; i++)
-			fits = form->indkey.values[i] == shape->attno[lookup->by[i].column] &&
+			fits = form->indkey.values[i] == open->attno[lookup->by[i].column] &&
 				index->rd_indoption[i] == 0 &&
 				index->rd_indcollation[i] == TupleDescAttr(RelationGetDescr(rel),
 														   form->indkey.values[i] - 1)->attcollation &&
@@ -295,54 +358,67 @@ index_for_lookup(Relation rel, const TableShape *shape, const LookupColumns *loo
 	return found;
 }
 
+/* Learns the shape of an open table; what had been known of it is forgotten. */
 static void
-learn_shape(TableShape *shape, BooksTable table, Relation rel)
+learn_table(Books *books, BooksTable table, OpenTable *open)
 {
+	MemoryContext caller = MemoryContextSwitchTo(books->context);
+
 	for (int column = 0; column < MAX_COLUMNS; column++)
 	{
 		const char *name = table_names[table].column[column];
 
 		if (name == NULL)
 			break;
-		shape->attno[column] = get_attnum(RelationGetRelid(rel), name);
-		if (shape->attno[column] == InvalidAttrNumber)
+		open->attno[column] = get_attnum(open->relid, name);
+		if (open->attno[column] == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of table \"%s\" is missing", name,
-							RelationGetRelationName(rel)),
+							RelationGetRelationName(open->rel)),
 					 errhint("Run ALTER EXTENSION creditmemo UPDATE.")));
 	}
 	for (int lookup = 0; lookup < BOOKS_LOOKUPS; lookup++)
 		if (lookup_columns[lookup].table == table)
-			shape->index[lookup] = index_for_lookup(rel, shape, &lookup_columns[lookup]);
-	shape->valid = true;
+			books->lookup[lookup].indexid = index_for_lookup(open, &lookup_columns[lookup]);
+
+	/* slots that are kept may not refer to the relation cache */
+	open->descriptor = CreateTupleDescCopyConstr(RelationGetDescr(open->rel));
+	open->found = MakeSingleTupleTableSlot(open->descriptor, table_slot_callbacks(open->rel));
+	open->target = NULL;
+	MemoryContextSwitchTo(caller);
+}
+
+static OpenTable *
+get_table(Books *books, BooksTable table)
+{
+	OpenTable  *open = &books->table[table];
+
+	if (open->rel != NULL)
+		return open;
+
+	if (!OidIsValid(open->relid) || books->changes != changes_seen)
+	{
+		open->relid = get_relname_relid(table_names[table].name, books->schema);
+		open->descriptor = NULL;
+		if (!OidIsValid(open->relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table \"%s\" of the extension creditmemo is missing",
+							table_names[table].name),
+					 errhint("Run CREATE EXTENSION creditmemo.")));
+	}
+	/* once it is locked, nobody changes it any more */
+	open->rel = table_open(open->relid, table_names[table].lockmode);
+	if (open->descriptor == NULL || books->changes != changes_seen)
+		learn_table(books, table, open);
+	return open;
 }
 
 /* ---------------------------------------------------------------------------------------------
- * The books
+ * Books opened and closed
  * ---------------------------------------------------------------------------------------------
  */
-
-typedef struct OpenTable
-{
-	Relation	rel;			/* null: not opened yet */
-	TableShape *shape;
-	Relation	index[BOOKS_LOOKUPS];
-	TupleTableSlot *found;		/* the row of find_row() */
-	ResultRelInfo *target;		/* null: not written to yet */
-	TupleTableSlot *replaced;
-	TupleTableSlot *written;
-} OpenTable;
-
-struct Books
-{
-	MemoryContext context;
-	Oid			schema;
-	Snapshot	snapshot;
-	EState	   *estate;			/* null: nothing written yet */
-	OpenTable	table[BOOKS_TABLES];
-	ErrorContextCallback hint;
-};
 
 /* Error context callback: errors about what others do say what to do, whoever raises them. */
 static void
@@ -361,25 +437,78 @@ extension_schema(FunctionCallInfo fcinfo)
 	return get_func_namespace(fcinfo->flinfo->fn_oid);
 }
 
+/* New books: with the executor state that the server's own functions want for writing, and a range
+ * table with a place for each table, which begin_writing_table() fills. */
+static Books *
+make_books(Oid schema)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "creditmemo books",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Books	   *books = palloc0(sizeof(Books));
+	List	   *range_table = NIL;
+
+	books->context = context;
+	books->schema = schema;
+	books->changes = changes_seen;
+	books->estate = CreateExecutorState();
+	for (int table = 0; table < BOOKS_TABLES; table++)
+		range_table = lappend(range_table, makeNode(RangeTblEntry));
+	compat_ExecInitRangeTable(books->estate, range_table);
+	MemoryContextSwitchTo(caller);
+	return books;
+}
+
+/* Takes the kept books if nothing has changed since, or else makes new ones. */
+static Books *
+take_books(Oid schema)
+{
+	static bool listening = false;
+	Books	   *books = kept_books;
+
+	if (!listening)
+	{
+		CacheRegisterRelcacheCallback(see_change_of_relation, (Datum) 0);
+		CacheRegisterSyscacheCallback(PROCOID, see_change_of_expression, (Datum) 0);
+		CacheRegisterSyscacheCallback(TYPEOID, see_change_of_expression, (Datum) 0);
+		listening = true;
+	}
+	kept_books = NULL;
+	if (books != NULL && books->schema == schema && books->changes == changes_seen)
+		return books;
+	if (books != NULL)
+		MemoryContextDelete(books->context);
+	return make_books(schema);
+}
+
+/* Memory context callback: the call has ended. */
+static void
+discard_open_books(void *arg)
+{
+	OpenBooks  *open = arg;
+
+	if (open->books != NULL)
+		MemoryContextDelete(open->books->context);
+}
+
 /*
  * Opens the books of the extension in the schema.  What the calling command wrote is seen.  Takes
- * no table lock yet.  The books live in a child of the current memory context.
+ * no table lock yet.
  */
 Books *
 open_books(Oid schema)
 {
-	static bool listening = false;
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "creditmemo books",
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "creditmemo call",
 												  ALLOCSET_SMALL_SIZES);
-	Books	   *books = MemoryContextAllocZero(context, sizeof(Books));
+	OpenBooks  *open = MemoryContextAllocZero(context, sizeof(OpenBooks));
+	Books	   *books;
 
-	if (!listening)
-	{
-		CacheRegisterRelcacheCallback(forget_shape, (Datum) 0);
-		listening = true;
-	}
-	books->context = context;
-	books->schema = schema;
+	open->discard.func = discard_open_books;
+	open->discard.arg = open;
+	MemoryContextRegisterResetCallback(context, &open->discard);
+	open->books = books = take_books(schema);
+	books->open = open;
+	open->context = context;
 	CommandCounterIncrement();
 	books->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	books->hint.callback = hint_to_retry;
@@ -396,77 +525,95 @@ look_again(Books *books)
 	books->snapshot = RegisterSnapshot(GetLatestSnapshot());
 }
 
-/* Closes the books; makes what was written visible and checks its foreign keys. */
+static void
+close_lookup(OpenLookup *lookup)
+{
+	for (int i = 0; i <= MAX_LOOKUP_COLUMNS; i++)
+		if (lookup->scan[i] != NULL)
+			index_endscan(lookup->scan[i]);
+	memset(lookup->scan, 0, sizeof(lookup->scan));
+	index_close(lookup->index, NoLock);
+	lookup->index = NULL;
+}
+
+static void
+close_table(OpenTable *open)
+{
+	if (open->is_written)
+	{
+		ExecClearTuple(open->replaced);
+		ExecClearTuple(open->written);
+		ExecCloseIndices(open->target);
+		open->is_written = false;
+	}
+	ExecClearTuple(open->found);
+	table_close(open->rel, NoLock);
+	open->rel = NULL;
+}
+
+/*
+ * Closes the books; makes what was written visible and checks its foreign keys.  They are kept for the
+ * next call, unless tables have changed or triggers of others have left traces in the executor state.
+ */
 void
 close_books(Books *books)
 {
-	if (books->estate != NULL)
+	OpenBooks  *open = books->open;
+	EState	   *estate = books->estate;
+
+	if (books->is_writing)
 	{
 		CommandCounterIncrement();
-		AfterTriggerEndQuery(books->estate);
+		AfterTriggerEndQuery(estate);
+		books->is_writing = false;
 	}
+	for (int lookup = 0; lookup < BOOKS_LOOKUPS; lookup++)
+		if (books->lookup[lookup].index != NULL)
+			close_lookup(&books->lookup[lookup]);
 	for (int table = 0; table < BOOKS_TABLES; table++)
-	{
-		OpenTable  *open = &books->table[table];
-
-		if (open->rel == NULL)
-			continue;
-		if (open->target != NULL)
-		{
-			ExecDropSingleTupleTableSlot(open->replaced);
-			ExecDropSingleTupleTableSlot(open->written);
-			ExecCloseIndices(open->target);
-		}
-		if (open->found != NULL)
-			ExecDropSingleTupleTableSlot(open->found);
-		for (int lookup = 0; lookup < BOOKS_LOOKUPS; lookup++)
-			if (open->index[lookup] != NULL)
-				index_close(open->index[lookup], NoLock);
-		table_close(open->rel, NoLock);
-	}
-	if (books->estate != NULL)
-	{
-		ExecCloseResultRelations(books->estate);
-		ExecResetTupleTable(books->estate->es_tupleTable, false);
-		FreeExecutorState(books->estate);
-	}
+		if (books->table[table].rel != NULL)
+			close_table(&books->table[table]);
+	ExecCloseResultRelations(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
 	UnregisterSnapshot(books->snapshot);
 	error_context_stack = books->hint.previous;
-	MemoryContextDelete(books->context);
-}
 
-static OpenTable *
-get_table(Books *books, BooksTable table)
-{
-	OpenTable  *open = &books->table[table];
-	TableShape *shape = &table_shapes[table];
-
-	if (open->rel != NULL)
-		return open;
-
-	if (!shape->valid || shape->schema != books->schema)
+	if (kept_books == NULL && books->changes == changes_seen &&
+		estate->es_tupleTable == NIL && estate->es_trig_target_relations == NIL)
 	{
-		shape->valid = false;
-		shape->schema = books->schema;
-		shape->relid = get_relname_relid(table_names[table].name, books->schema);
-		if (!OidIsValid(shape->relid))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("table \"%s\" of the extension creditmemo is missing",
-							table_names[table].name),
-					 errhint("Run CREATE EXTENSION creditmemo.")));
+		kept_books = books;
+		open->books = NULL;
 	}
-	open->rel = table_open(shape->relid, table_names[table].lockmode);
-	open->shape = shape;
-	if (!shape->valid)
-		learn_shape(shape, table, open->rel);
-	return open;
+	MemoryContextDelete(open->context);
 }
 
 /* ---------------------------------------------------------------------------------------------
  * Rows found
  * ---------------------------------------------------------------------------------------------
  */
+
+/*
+ * The scan for look-ups with so many keys, which all of a call use, one after the other.  What the index
+ * allocates for it while it runs, too, must live as long: see next_row().
+ */
+static IndexScanDesc
+get_scan(Books *books, BooksLookup lookup, int nkeys)
+{
+	OpenTable  *open = get_table(books, lookup_columns[lookup].table);
+	OpenLookup *known = &books->lookup[lookup];
+	IndexScanDesc *scan = &known->scan[nkeys];
+
+	if (known->index == NULL)
+		known->index = index_open(known->indexid, AccessShareLock);
+	if (*scan == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(books->open->context);
+
+		*scan = compat_index_beginscan(open->rel, known->index, books->snapshot, nkeys);
+		MemoryContextSwitchTo(caller);
+	}
+	return *scan;
+}
 
 /*
  * Begins a look-up of the rows whose first columns, as the lookup names them, have the keys.  They
@@ -478,27 +625,23 @@ begin_rows(RowScan *rows, Books *books, BooksLookup lookup, ScanDirection direct
 {
 	const LookupColumns *columns = &lookup_columns[lookup];
 	OpenTable  *open = get_table(books, columns->table);
+	IndexScanDesc scan = get_scan(books, lookup, nkeys);
 	ScanKeyData scan_keys[MAX_LOOKUP_COLUMNS];
-	MemoryContext caller;
 
 	Assert(nkeys <= columns->ncolumns);
 	for (int i = 0; i < nkeys; i++)
 		ScanKeyInit(&scan_keys[i], i + 1, columns->by[i].strategy,
 					columns->by[i].comparison, keys[i]);
 
-	caller = MemoryContextSwitchTo(books->context);
-	if (open->index[lookup] == NULL)
-		open->index[lookup] = index_open(open->shape->index[lookup], AccessShareLock);
-	if (open->found == NULL)
-		open->found = table_slot_create(open->rel, NULL);
-	MemoryContextSwitchTo(caller);
-
+	/* no pin stays behind on the page of another row: that page could not be pruned */
+	ExecClearTuple(open->found);
 	rows->books = books;
 	rows->table = columns->table;
 	rows->direction = direction;
 	rows->row = open->found;
-	rows->scan = compat_index_beginscan(open->rel, open->index[lookup], books->snapshot, nkeys);
-	index_rescan(rows->scan, scan_keys, nkeys, NULL, 0);
+	rows->scan = scan;
+	scan->xs_snapshot = books->snapshot;
+	index_rescan(scan, scan_keys, nkeys, NULL, 0);
 }
 
 pg_noreturn static void raise_serialization_failure(void);
@@ -518,8 +661,13 @@ raise_serialization_failure(void)
 bool
 next_row(RowScan *rows)
 {
+	MemoryContext caller = MemoryContextSwitchTo(rows->books->open->context);
+	bool		found;
+
 	CHECK_FOR_INTERRUPTS();
-	if (!index_getnext_slot(rows->scan, rows->direction, rows->row))
+	found = index_getnext_slot(rows->scan, rows->direction, rows->row);
+	MemoryContextSwitchTo(caller);
+	if (!found)
 		return false;
 	if (IsolationUsesXactSnapshot() &&
 		!table_tuple_satisfies_snapshot(rows->books->table[rows->table].rel, rows->row,
@@ -531,7 +679,7 @@ next_row(RowScan *rows)
 void
 end_rows(RowScan *rows)
 {
-	index_endscan(rows->scan);
+	index_rescan(rows->scan, NULL, 0, NULL, 0);
 }
 
 /* The first row of a look-up; it is valid until the next look-up in the same table. */
@@ -612,7 +760,7 @@ written_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys)
 AttrNumber
 column_number(Books *books, BooksTable table, int column)
 {
-	return get_table(books, table)->shape->attno[column];
+	return get_table(books, table)->attno[column];
 }
 
 /* The value of a column; by reference it is valid as long as the row. */
@@ -649,14 +797,14 @@ get_cents(Books *books, BooksTable table, TupleTableSlot *row, int column)
 
 /* The columns that update_row() may change: all of ours but those of keys that others refer to. */
 static Bitmapset *
-updated_columns(Relation rel, const TableShape *shape, BooksTable table)
+updated_columns(const OpenTable *open, BooksTable table)
 {
-	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
+	Bitmapset  *key = RelationGetIndexAttrBitmap(open->rel, INDEX_ATTR_BITMAP_KEY);
 	Bitmapset  *columns = NULL;
 
 	for (int column = 0; column < MAX_COLUMNS; column++)
 	{
-		int			attribute = shape->attno[column] - FirstLowInvalidHeapAttributeNumber;
+		int			attribute = open->attno[column] - FirstLowInvalidHeapAttributeNumber;
 
 		if (table_names[table].column[column] == NULL)
 			break;
@@ -667,42 +815,70 @@ updated_columns(Relation rel, const TableShape *shape, BooksTable table)
 }
 
 /*
- * Makes the executor state that the server's own functions want for writing, with a range table that
- * has a place for each table; begin_writing_table() fills them.
+ * Leaves to a target those row triggers that others have put on the table.  Ours keep others from writing what
+ * we write; and the rows that a billing, a memo or an entry refers to have been locked or written by the same call,
+ * and their keys never change, so there is nothing for the foreign keys to look up.
  */
 static void
-begin_writing(Books *books)
+keep_triggers_of_others(Books *books, BooksTable table, ResultRelInfo *target)
 {
-	MemoryContext caller = MemoryContextSwitchTo(books->context);
-	List	   *range_table = NIL;
+	TriggerDesc *triggers = target->ri_TrigDesc;
+	int			n = 0;
 
-	books->estate = CreateExecutorState();
-	for (int table = 0; table < BOOKS_TABLES; table++)
-		range_table = lappend(range_table, makeNode(RangeTblEntry));
-	compat_ExecInitRangeTable(books->estate, range_table);
-	AfterTriggerBeginQuery();
-	MemoryContextSwitchTo(caller);
+	if (triggers == NULL)
+		return;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+		bool		is_ours = RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE ?
+			get_func_namespace(trigger->tgfoid) == books->schema :
+			table_names[table].proves_references &&
+			get_rel_namespace(trigger->tgconstrrelid) == books->schema;
+
+		if (!is_ours)
+			triggers->triggers[n++] = *trigger;
+	}
+	triggers->numtriggers = n;
+	if (n == 0)
+		target->ri_TrigDesc = NULL;
 }
 
 static void
-begin_writing_table(Books *books, BooksTable table, OpenTable *open)
+make_target(Books *books, BooksTable table, OpenTable *open)
 {
-	MemoryContext caller = MemoryContextSwitchTo(books->estate->es_query_cxt);
 	RangeTblEntry *rte = exec_rt_fetch(table + 1, books->estate);
+	MemoryContext caller = MemoryContextSwitchTo(books->context);
 
+	memset(rte, 0, sizeof(RangeTblEntry));
+	NodeSetTag(rte, T_RangeTblEntry);
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(open->rel);
 	rte->relkind = RELKIND_RELATION;
 	rte->rellockmode = table_names[table].lockmode;
-	compat_declare_updated_columns(books->estate, rte,
-								   updated_columns(open->rel, open->shape, table));
+	compat_declare_updated_columns(books->estate, rte, updated_columns(open, table));
 
+	open->replaced = MakeSingleTupleTableSlot(open->descriptor, &TTSOpsHeapTuple);
+	open->written = MakeSingleTupleTableSlot(open->descriptor, &TTSOpsVirtual);
 	open->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(open->target, open->rel, table + 1, NULL, 0);
+	keep_triggers_of_others(books, table, open->target);
 	ExecOpenIndices(open->target, false);
-	open->replaced = MakeSingleTupleTableSlot(RelationGetDescr(open->rel), &TTSOpsHeapTuple);
-	open->written = MakeSingleTupleTableSlot(RelationGetDescr(open->rel), &TTSOpsVirtual);
+	open->target_indexids = palloc(open->target->ri_NumIndices * sizeof(Oid));
+	for (int i = 0; i < open->target->ri_NumIndices; i++)
+		open->target_indexids[i] = RelationGetRelid(open->target->ri_IndexRelationDescs[i]);
 	MemoryContextSwitchTo(caller);
+}
+
+/* Gives a target that was made for an earlier call the table and indexes that are open now. */
+static void
+open_target(OpenTable *open)
+{
+	ResultRelInfo *target = open->target;
+
+	target->ri_RelationDesc = open->rel;
+	for (int i = 0; i < target->ri_NumIndices; i++)
+		target->ri_IndexRelationDescs[i] = index_open(open->target_indexids[i],
+													  RowExclusiveLock);
 }
 
 /* The table, ready to be written to once. */
@@ -712,10 +888,14 @@ get_target(Books *books, BooksTable table)
 	OpenTable  *open = get_table(books, table);
 
 	Assert(table_names[table].lockmode == RowExclusiveLock);
-	if (books->estate == NULL)
-		begin_writing(books);
+	if (!books->is_writing)
+		AfterTriggerBeginQuery();
+	books->is_writing = true;
 	if (open->target == NULL)
-		begin_writing_table(books, table, open);
+		make_target(books, table, open);
+	else if (!open->is_written)
+		open_target(open);
+	open->is_written = true;
 	books->estate->es_snapshot = books->snapshot;
 	books->estate->es_output_cid = GetCurrentCommandId(true);
 	ResetPerTupleExprContext(books->estate);
@@ -751,7 +931,7 @@ store_values(OpenTable *open, const RowValues *values)
 	for (int column = 0; column < MAX_COLUMNS; column++)
 		if (values->isset[column])
 		{
-			int			attribute = open->shape->attno[column] - 1;
+			int			attribute = open->attno[column] - 1;
 
 			open->written->tts_values[attribute] = values->value[column];
 			open->written->tts_isnull[attribute] = values->isnull[column];
@@ -785,12 +965,6 @@ insert_row(Books *books, BooksTable table, const RowValues *values)
 }
 
 /*
- * The row that update_row() hands to row triggers, so that ours can tell it from somebody's UPDATE.
- * A trigger that updates in turn, by us or not, has another slot.
- */
-static TupleTableSlot *row_being_updated = NULL;
-
-/*
  * Updates a row that was locked, or inserted by this transaction, and copied; columns not set stay
  * as they are.  No row may be updated twice before the books are closed.  Constraints are checked by
  * the server.
@@ -799,7 +973,6 @@ void
 update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *values)
 {
 	OpenTable  *open = get_target(books, table);
-	TupleTableSlot *outer = row_being_updated;
 	EPQState	epqstate;
 
 	ExecStoreHeapTuple(row, open->replaced, false);
@@ -808,25 +981,9 @@ update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *value
 	store_values(open, values);
 
 	compat_EvalPlanQualInit(&epqstate, books->estate);
-	PG_TRY();
-	{
-		row_being_updated = open->written;
-		ExecSimpleRelationUpdate(open->target, books->estate, &epqstate, open->replaced,
-								 open->written);
-	}
-	PG_FINALLY();
-	{
-		row_being_updated = outer;
-	}
-	PG_END_TRY();
+	ExecSimpleRelationUpdate(open->target, books->estate, &epqstate, open->replaced,
+							 open->written);
 	require_written(open);
 	EvalPlanQualEnd(&epqstate);
 	ExecClearTuple(open->replaced);
-}
-
-/* Whether a row that a trigger was called for is written by us, and not by somebody's statement. */
-bool
-books_write_row(TupleTableSlot *row)
-{
-	return row != NULL && row == row_being_updated;
 }

@@ -169,7 +169,6 @@ extern void set_cents(RowValues *values, int column, int64 cents);
 extern void set_null(RowValues *values, int column);
 extern void insert_row(Books *books, BooksTable table, const RowValues *values);
 extern void update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *values);
-extern bool books_write_row(TupleTableSlot *row);
 
 /* invoice.c */
 extern bool is_account_of_customer(Books *books, text *account_id, const text *customer_id);

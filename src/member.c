@@ -174,9 +174,6 @@ move_member_account(PG_FUNCTION_ARGS)
 	Books	   *books;
 	bool		isnull;
 
-	if (books_write_row(call->tg_newslot))
-		return PointerGetDatum(call->tg_newtuple);
-
 	books = open_books(extension_schema(fcinfo));
 	if (!is_same_column(call, column_number(books, MEMBER_ACCOUNT, ACCOUNT_CLOSED_THROUGH)))
 		ereport(ERROR,

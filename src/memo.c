@@ -364,9 +364,6 @@ keep_credit_memo(PG_FUNCTION_ARGS)
 	Replacements replacements = {0};
 	Books	   *books;
 
-	if (books_write_row(call->tg_newslot))
-		return PointerGetDatum(tuple);
-
 	books = open_books(extension_schema(fcinfo));
 	for (int column = 0; column <= MEMO_RECORDED_AT; column++)
 	{
