@@ -141,6 +141,7 @@ CREATE TABLE creditmemo.credit_memo (
 	provider_credit_id text,
 	amount creditmemo.money_amount NOT NULL CHECK (amount > 0),
 	balance creditmemo.money_amount NOT NULL,
+	entries integer NOT NULL,
 	redeemed_on date NOT NULL,
 	first_period creditmemo.service_period NOT NULL,
 	expires_on date,
@@ -175,6 +176,7 @@ COMMENT ON COLUMN creditmemo.credit_memo.credit_type IS 'PROMO, DEFW (Data Egres
 COMMENT ON COLUMN creditmemo.credit_memo.provider_credit_id IS 'AWS''s id of the credit this memo stands for';
 COMMENT ON COLUMN creditmemo.credit_memo.amount IS 'What the memo was issued for';
 COMMENT ON COLUMN creditmemo.credit_memo.balance IS 'What is left of it. Kept by triggers: always the sum of its entries, so zero in INSERT ... RETURNING';
+COMMENT ON COLUMN creditmemo.credit_memo.entries IS 'How many entries it has in the ledger. Kept by triggers';
 COMMENT ON COLUMN creditmemo.credit_memo.redeemed_on IS 'Day the credit was redeemed with AWS';
 COMMENT ON COLUMN creditmemo.credit_memo.first_period IS 'First service period it may pay: the month of redemption. Kept by triggers';
 COMMENT ON COLUMN creditmemo.credit_memo.expires_on IS 'The day it expires; usage of that whole month is still paid. Null: never. Can be changed';
@@ -2028,16 +2030,17 @@ BEGIN ATOMIC
 			WHERE b.folded_into IS NOT NULL) f ON f.account_id = e.account_id
 			AND f.service_period = e.service_period AND f.billing_no = e.billing_no
 	), memo AS MATERIALIZED (
-		SELECT m.account_id, m.memo_id, m.memo_number, m.amount, m.balance, m.po_number,
+		SELECT m.account_id, m.memo_id, m.memo_number, m.amount, m.balance, m.entries, m.po_number,
 			m.first_period, m.last_period, m.services, m.voided_at IS NOT NULL AS is_void, m.void_reason,
 			a.account_id IS NOT NULL AS has_account, a.closed_through,
 			coalesce(m.last_period <= a.closed_through, false) AS has_ended,
+			coalesce(e.entries, 0) AS entries_found,
 			coalesce(e.issued, 0) AS issued, coalesce(e.applied, 0) AS applied,
 			coalesce(e.written_off, 0) AS written_off, coalesce(e.expired, 0) AS expired
 		FROM creditmemo.credit_memo m
 		LEFT JOIN creditmemo.member_account a ON a.account_id = m.account_id
 		LEFT JOIN (
-			SELECT e.account_id, e.memo_id,
+			SELECT e.account_id, e.memo_id, count(*) AS entries,
 				sum(e.amount) FILTER (WHERE e.entry_type = 'issue') AS issued,
 				-sum(e.amount) FILTER (WHERE e.entry_type IN ('apply', 'release')) AS applied,
 				-sum(e.amount) FILTER (WHERE e.entry_type = 'void') AS written_off,
@@ -2187,6 +2190,9 @@ BEGIN ATOMIC
 			CASE WHEN m.balance <> m.issued - m.applied - m.written_off - m.expired THEN
 				format('balance is not the sum of the entries: credit memo %s: balance %s, entries %s',
 					   m.memo_number, m.balance, m.issued - m.applied - m.written_off - m.expired) END,
+			CASE WHEN m.entries <> m.entries_found THEN
+				format('entries are not as many as counted: credit memo %s: counted %s, there are %s',
+					   m.memo_number, m.entries, m.entries_found) END,
 			CASE WHEN NOT m.balance BETWEEN 0 AND m.amount THEN
 				format('balance is not between zero and the amount: credit memo %s: balance %s of %s',
 					   m.memo_number, m.balance, m.amount) END,

@@ -23,7 +23,7 @@ typedef struct Memo
 	bool		is_void;
 	int			rank;			/* its place in the order of spending */
 	HeapTuple	row;			/* null: read only, not locked */
-	int32		last_entry_no;	/* -1: not looked up yet */
+	int32		entries;		/* the number of its last entry */
 	bool		changed;
 } Memo;
 
@@ -129,7 +129,6 @@ extern void read_memos(Account *account,
 					   bool (*may_change) (const Account *account, const Memo *memo));
 extern Memo *get_memo(const Account *account, int64 memo_id);
 extern int64 read_expired(Books *books, text *account_id, int64 memo_id);
-extern int32 next_entry_no(Account *account, Memo *memo);
 extern Application *read_applications(Account *account, const Period *period,
 									  int *napplications);
 extern void write_memos(Account *account);

@@ -77,6 +77,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[MEMO_CREDIT_TYPE] = "credit_type",
 			[MEMO_AMOUNT] = "amount",
 			[MEMO_BALANCE] = "balance",
+			[MEMO_ENTRIES] = "entries",
 			[MEMO_REDEEMED_ON] = "redeemed_on",
 			[MEMO_FIRST_PERIOD] = "first_period",
 			[MEMO_EXPIRES_ON] = "expires_on",

@@ -39,6 +39,7 @@ take_memo(Books *books, TupleTableSlot *row, Memo *memo)
 	memo->memo_id = DatumGetInt64(get_required_column(books, CREDIT_MEMO, row, MEMO_ID));
 	memo->amount = get_cents(books, CREDIT_MEMO, row, MEMO_AMOUNT);
 	memo->balance = get_cents(books, CREDIT_MEMO, row, MEMO_BALANCE);
+	memo->entries = DatumGetInt32(get_required_column(books, CREDIT_MEMO, row, MEMO_ENTRIES));
 	memo->priority = DatumGetInt32(get_required_column(books, CREDIT_MEMO, row, MEMO_PRIORITY));
 	memo->redeemed_on = DatumGetDateADT(get_required_column(books, CREDIT_MEMO, row,
 															MEMO_REDEEMED_ON));
@@ -58,7 +59,6 @@ take_memo(Books *books, TupleTableSlot *row, Memo *memo)
 						  &elements, NULL, &memo->nservices);
 		memo->services = (text **) elements;
 	}
-	memo->last_entry_no = -1;
 }
 
 /* Reads the account's memos, and locks those that may change. */
@@ -146,24 +146,6 @@ read_expired(Books *books, text *account_id, int64 memo_id)
 	}
 	end_rows(&rows);
 	return expired;
-}
-
-/* The number of the memo's next entry. */
-int32
-next_entry_no(Account *account, Memo *memo)
-{
-	if (memo->last_entry_no < 0)
-	{
-		Datum		keys[2] = {PointerGetDatum(account->change->account_id),
-			Int64GetDatum(memo->memo_id)};
-		RowScan		rows;
-
-		begin_rows(&rows, account->books, ENTRIES_OF_MEMO, BackwardScanDirection, 2, keys);
-		memo->last_entry_no = next_row(&rows) ?
-			DatumGetInt32(get_required_column(account->books, MEMO_ENTRY, rows.row, ENTRY_NO)) : 0;
-		end_rows(&rows);
-	}
-	return ++memo->last_entry_no;
 }
 
 static int
@@ -276,6 +258,7 @@ write_memos(Account *account)
 		if (!memo->changed)
 			continue;
 		set_cents(&values, MEMO_BALANCE, memo->balance);
+		set_column(&values, MEMO_ENTRIES, Int32GetDatum(memo->entries));
 		if (change->void_reason != NULL && memo->memo_id == change->voided_memo)
 		{
 			set_column(&values, MEMO_VOIDED_AT, TimestampTzGetDatum(account->recorded_at));

@@ -104,13 +104,14 @@ replace_amounts(Replacements *replacements, Books *books, TriggerData *call, Hea
 				 errhint("Give the credit that the account owns as a positive amount.")));
 	replace_column(replacements, books, MEMO_AMOUNT, numeric_from_cents(cents), isnull);
 	replace_column(replacements, books, MEMO_BALANCE, numeric_from_cents(0), false);
+	replace_column(replacements, books, MEMO_ENTRIES, Int32GetDatum(0), false);
 }
 
 /* Raises an error if the statement gave a value to what only triggers may set. */
 static void
 require_unset(Books *books, TriggerData *call, HeapTuple tuple)
 {
-	static const int kept[] = {MEMO_BALANCE, MEMO_FIRST_PERIOD, MEMO_LAST_PERIOD,
+	static const int kept[] = {MEMO_BALANCE, MEMO_ENTRIES, MEMO_FIRST_PERIOD, MEMO_LAST_PERIOD,
 	MEMO_PO_NUMBER, MEMO_VOIDED_AT, MEMO_VOID_REASON};
 
 	for (int i = 0; i < lengthof(kept); i++)
@@ -129,7 +130,7 @@ require_unset(Books *books, TriggerData *call, HeapTuple tuple)
 /*
  * stamp_credit_memo() returns trigger: BEFORE INSERT ON credit_memo, FOR EACH ROW.
  *
- * Sets number, balance, first and last period, and the PO in force (rules PO and Time).  A row
+ * Sets number, balance, entries, first and last period, and the PO in force (rules PO and Time).  A row
  * recorded before is being restored and is left as it is.  Where the account has no PO an empty one
  * is set: issue_credit_memo() will name all such accounts, or the unknown ones.
  */

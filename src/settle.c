@@ -157,7 +157,7 @@ post_entry(Account *account, Memo *memo, const char *entry_type, int64 amount,
 		service->paid -= amount;
 
 	entry->memo = memo;
-	entry->entry_no = next_entry_no(account, memo);
+	entry->entry_no = ++memo->entries;
 	entry->entry_type = entry_type;
 	entry->amount = amount;
 	entry->balance_after = memo->balance;
@@ -221,7 +221,6 @@ issue_memos(Account *account)
 							text_to_cstring(change->account_id)),
 					 errdetail("It could never pay anything."),
 					 errhint("Check expires_on.")));
-		memo->last_entry_no = 0;
 		post_entry(account, memo, "issue", memo->amount, NULL, NULL, 0);
 	}
 }

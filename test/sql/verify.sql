@@ -86,6 +86,7 @@ $$;
 
 -- memos
 SELECT * FROM pg_temp.broken($$UPDATE credit_memo SET balance = balance - 1 WHERE memo_number = 'ANY'$$);
+SELECT * FROM pg_temp.broken($$UPDATE credit_memo SET entries = entries + 1 WHERE memo_number = 'ANY'$$);
 SELECT * FROM pg_temp.broken($$UPDATE credit_memo SET amount = amount + 1 WHERE memo_number = 'ANY'$$);
 SELECT * FROM pg_temp.broken($$ALTER TABLE credit_memo DROP CONSTRAINT credit_memo_balance_check;
 	UPDATE credit_memo SET balance = 6 WHERE memo_number = 'ALONE'$$);
