@@ -1605,7 +1605,10 @@ CROSS JOIN LATERAL (
 		GROUP BY b.service_period
 		ORDER BY b.service_period DESC
 		LIMIT 3) billed_month
-	JOIN creditmemo.invoice i ON i.invoice_number = billed_month.invoice_number AND i.customer_id = a.customer_id) usage;
+	WHERE a.customer_id = (
+		SELECT i.customer_id
+		FROM creditmemo.invoice i
+		WHERE i.invoice_number = billed_month.invoice_number)) usage;
 COMMENT ON VIEW creditmemo.credit_use IS 'How much credit each member account uses a month';
 COMMENT ON COLUMN creditmemo.credit_use.account_id IS 'The member account';
 COMMENT ON COLUMN creditmemo.credit_use.monthly IS 'Credit used on average over those of its last three billed months that its customer was billed for; null if none was';
@@ -1613,9 +1616,9 @@ COMMENT ON COLUMN creditmemo.credit_use.months IS 'How many months that is the m
 
 CREATE VIEW creditmemo.memo_balance AS
 SELECT a.customer_id, m.account_id, m.memo_id, m.memo_number, m.credit_type, m.provider_credit_id,
-	m.amount, moved.applied, m.balance,
+	m.amount, m.amount - m.balance - coalesce(lapsed.amount, 0) AS applied, m.balance,
 	CASE WHEN m.voided_at IS NOT NULL THEN 'void'
-		 WHEN moved.expired > 0 THEN 'expired'
+		 WHEN lapsed.expired > 0 THEN 'expired'
 		 WHEN m.balance = 0 THEN 'used'
 		 ELSE 'open' END AS status,
 	m.redeemed_on, m.first_period, m.expires_on, m.last_period, m.services, m.priority,
@@ -1626,10 +1629,11 @@ FROM creditmemo.credit_memo m
 JOIN creditmemo.member_account a USING (account_id)
 LEFT JOIN creditmemo.po_in_force po USING (account_id)
 CROSS JOIN LATERAL (
-	SELECT coalesce(-sum(e.amount) FILTER (WHERE e.entry_type IN ('apply', 'release')), 0.00) AS applied,
-		coalesce(-sum(e.amount) FILTER (WHERE e.entry_type IN ('expire', 'restore')), 0.00) AS expired
+	SELECT -sum(e.amount) AS amount, -sum(e.amount) FILTER (WHERE e.entry_type <> 'void') AS expired
 	FROM creditmemo.memo_entry e
-	WHERE e.account_id = m.account_id AND e.memo_id = m.memo_id) moved
+	WHERE e.account_id = m.account_id AND e.memo_id = m.memo_id
+		AND e.entry_type IN ('void', 'expire', 'restore')
+		AND (m.voided_at IS NOT NULL OR m.last_period <= a.closed_through)) lapsed
 LEFT JOIN LATERAL (
 	SELECT u.monthly
 	FROM creditmemo.credit_use u

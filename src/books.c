@@ -680,7 +680,7 @@ next_row(RowScan *rows)
 void
 end_rows(RowScan *rows)
 {
-	index_rescan(rows->scan, NULL, 0, NULL, 0);
+	index_rescan(rows->scan, NULL, rows->scan->numberOfKeys, NULL, 0);
 }
 
 /* The first row of a look-up; it is valid until the next look-up in the same table. */
