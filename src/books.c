@@ -757,11 +757,18 @@ written_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys)
 	return ExecFetchSlotHeapTupleDatum(row);
 }
 
-/* The number that a column has in its table, for tuples that do not come from a look-up. */
+/* The numbers that the columns have in the table, for tuples that do not come from a look-up. */
+const AttrNumber *
+column_numbers(Books *books, BooksTable table)
+{
+	return get_table(books, table)->attno;
+}
+
+/* The same for one column. */
 AttrNumber
 column_number(Books *books, BooksTable table, int column)
 {
-	return get_table(books, table)->attno[column];
+	return column_numbers(books, table)[column];
 }
 
 /* The value of a column; by reference it is valid as long as the row. */

@@ -149,6 +149,7 @@ extern bool lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTu
 extern HeapTuple copy_row(TupleTableSlot *row);
 extern Datum written_row(Books *books, BooksLookup lookup, int nkeys, const Datum *keys);
 
+extern const AttrNumber *column_numbers(Books *books, BooksTable table);
 extern AttrNumber column_number(Books *books, BooksTable table, int column);
 extern Datum get_column(Books *books, BooksTable table, TupleTableSlot *row, int column,
 						bool *isnull);

@@ -147,6 +147,7 @@ get_statement(TriggerEvent operation)
 typedef struct Lines
 {
 	Books	   *books;
+	const AttrNumber *attno;	/* by LINE_... */
 	bool		has_old;
 	bool		has_new;
 	TransitionRows old;
@@ -166,6 +167,7 @@ begin_lines(Lines *lines, Books *books, const TriggerData *call, Tuplestorestate
 			Tuplestorestate *new)
 {
 	lines->books = books;
+	lines->attno = column_numbers(books, UTILIZATION);
 	lines->has_old = old != NULL;
 	lines->has_new = new != NULL;
 	if (lines->has_old)
@@ -186,17 +188,23 @@ end_lines(Lines *lines)
 	MemoryContextDelete(lines->line_context);
 }
 
+/* A column that is NOT NULL, of the line that a transition table is at. */
 static Datum
-line_column(Lines *lines, TransitionRows *rows, int column)
+line_column(const Lines *lines, const TransitionRows *rows, int column)
 {
-	return get_required_column(lines->books, UTILIZATION, rows->row, column);
+	bool		isnull;
+	Datum		value = slot_getattr(rows->row, lines->attno[column], &isnull);
+
+	if (isnull)
+		elog(ERROR, "column %d of utilization is null", lines->attno[column]);
+	return value;
 }
 
 /* Whether a column of an updated line is as it was; amounts are compared as numbers. */
 static bool
 is_same_value(Lines *lines, int column)
 {
-	AttrNumber	attno = column_number(lines->books, UTILIZATION, column);
+	AttrNumber	attno = lines->attno[column];
 	Form_pg_attribute attribute =
 		TupleDescAttr(lines->new.row->tts_tupleDescriptor, attno - 1);
 	bool		old_isnull;
@@ -215,7 +223,7 @@ is_same_value(Lines *lines, int column)
 static void
 require_same_column(Lines *lines, int column)
 {
-	AttrNumber	attno = column_number(lines->books, UTILIZATION, column);
+	AttrNumber	attno = lines->attno[column];
 
 	if (!is_same_value(lines, column))
 		ereport(ERROR,
@@ -362,7 +370,8 @@ get_line_sum(Statement *statement, LineKey key)
 static void
 add_amount(LineSum *sum, Lines *lines, TransitionRows *rows, int sign)
 {
-	int64		cents = sign * get_cents(lines->books, UTILIZATION, rows->row, LINE_AMOUNT);
+	Numeric		amount = DatumGetNumeric(line_column(lines, rows, LINE_AMOUNT));
+	int64		cents = sign * cents_from_numeric(amount);
 
 	sum->sum.utilization += cents;
 	if (DatumGetBool(line_column(lines, rows, LINE_CREDITABLE)))
