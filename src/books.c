@@ -18,11 +18,16 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parse_relation.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -43,34 +48,33 @@ typedef struct TableNames
 {
 	const char *name;
 	LOCKMODE	lockmode;
-	bool		proves_references;	/* locks or writes whatever its rows refer to */
 	const char *column[MAX_COLUMNS];
 } TableNames;
 
 static const TableNames table_names[BOOKS_TABLES] = {
-	[CUSTOMER] = {"customer", AccessShareLock, false, {
+	[CUSTOMER] = {"customer", AccessShareLock, {
 			[CUSTOMER_ID] = "customer_id",
 			[CUSTOMER_NAME] = "name",
 			[CUSTOMER_ADDRESS] = "address",
 			[CUSTOMER_CURRENCY] = "currency",
 			[CUSTOMER_PAYMENT_TERMS_DAYS] = "payment_terms_days",
 	}},
-	[PAYER_ACCOUNT] = {"payer_account", AccessShareLock, false, {
+	[PAYER_ACCOUNT] = {"payer_account", AccessShareLock, {
 			[PAYER_ACCOUNT_ID] = "payer_account_id",
 	}},
-	[MEMBER_ACCOUNT] = {"member_account", RowExclusiveLock, false, {
+	[MEMBER_ACCOUNT] = {"member_account", RowExclusiveLock, {
 			[ACCOUNT_ID] = "account_id",
 			[ACCOUNT_PAYER_ACCOUNT_ID] = "payer_account_id",
 			[ACCOUNT_CUSTOMER_ID] = "customer_id",
 			[ACCOUNT_NAME] = "name",
 			[ACCOUNT_CLOSED_THROUGH] = "closed_through",
 	}},
-	[PO_ASSIGNMENT] = {"po_assignment", AccessShareLock, false, {
+	[PO_ASSIGNMENT] = {"po_assignment", AccessShareLock, {
 			[PO_ACCOUNT_ID] = "account_id",
 			[PO_ASSIGNED_AT] = "assigned_at",
 			[PO_NUMBER] = "po_number",
 	}},
-	[CREDIT_MEMO] = {"credit_memo", RowExclusiveLock, true, {
+	[CREDIT_MEMO] = {"credit_memo", RowExclusiveLock, {
 			[MEMO_ACCOUNT_ID] = "account_id",
 			[MEMO_ID] = "memo_id",
 			[MEMO_NUMBER] = "memo_number",
@@ -91,7 +95,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[MEMO_VOID_REASON] = "void_reason",
 			[MEMO_RECORDED_AT] = "recorded_at",
 	}},
-	[UTILIZATION] = {"utilization", RowExclusiveLock, false, {
+	[UTILIZATION] = {"utilization", RowExclusiveLock, {
 			[LINE_SERVICE_PERIOD] = "service_period",
 			[LINE_ACCOUNT_ID] = "account_id",
 			[LINE_UTILIZATION_ID] = "utilization_id",
@@ -103,7 +107,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[LINE_BILLING_NO] = "billing_no",
 			[LINE_RECORDED_AT] = "recorded_at",
 	}},
-	[BILLING] = {"billing", RowExclusiveLock, true, {
+	[BILLING] = {"billing", RowExclusiveLock, {
 			[BILLING_ACCOUNT_ID] = "account_id",
 			[BILLING_SERVICE_PERIOD] = "service_period",
 			[BILLING_NO] = "billing_no",
@@ -118,7 +122,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[BILLING_PRIOR_BALANCE] = "prior_balance",
 			[BILLING_BALANCE_AFTER] = "balance_after",
 	}},
-	[MEMO_ENTRY] = {"memo_entry", RowExclusiveLock, true, {
+	[MEMO_ENTRY] = {"memo_entry", RowExclusiveLock, {
 			[ENTRY_ACCOUNT_ID] = "account_id",
 			[ENTRY_MEMO_ID] = "memo_id",
 			[ENTRY_NO] = "entry_no",
@@ -131,7 +135,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[ENTRY_REVERSES] = "reverses",
 			[ENTRY_RECORDED_AT] = "recorded_at",
 	}},
-	[INVOICE] = {"invoice", RowExclusiveLock, false, {
+	[INVOICE] = {"invoice", RowExclusiveLock, {
 			[INVOICE_NUMBER] = "invoice_number",
 			[INVOICE_CUSTOMER_ID] = "customer_id",
 			[INVOICE_CUSTOMER_NAME] = "customer_name",
@@ -143,7 +147,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[INVOICE_VOID_REASON] = "void_reason",
 			[INVOICE_RECORDED_AT] = "recorded_at",
 	}},
-	[VOIDED_BILLING] = {"voided_billing", RowExclusiveLock, false, {
+	[VOIDED_BILLING] = {"voided_billing", RowExclusiveLock, {
 			[VOIDED_ACCOUNT_ID] = "account_id",
 			[VOIDED_INVOICE_NUMBER] = "invoice_number",
 			[VOIDED_SERVICE_PERIOD] = "service_period",
@@ -156,7 +160,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[VOIDED_PRIOR_BALANCE] = "prior_balance",
 			[VOIDED_BALANCE_AFTER] = "balance_after",
 	}},
-	[VOIDED_LINE] = {"voided_line", RowExclusiveLock, false, {
+	[VOIDED_LINE] = {"voided_line", RowExclusiveLock, {
 			[VOIDED_LINE_ACCOUNT_ID] = "account_id",
 			[VOIDED_LINE_INVOICE_NUMBER] = "invoice_number",
 			[VOIDED_LINE_NO] = "line_no",
@@ -165,7 +169,7 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[VOIDED_LINE_CREDITABLE] = "creditable",
 			[VOIDED_LINE_LINES] = "lines",
 	}},
-	[PERIOD_CLOSING] = {"period_closing", RowExclusiveLock, false, {
+	[PERIOD_CLOSING] = {"period_closing", RowExclusiveLock, {
 			[CLOSING_SERVICE_PERIOD] = "service_period",
 			[CLOSING_PAYER_ACCOUNT_ID] = "payer_account_id",
 			[CLOSING_ACTION] = "action",
@@ -173,6 +177,21 @@ static const TableNames table_names[BOOKS_TABLES] = {
 			[CLOSING_ACCOUNTS] = "accounts",
 			[CLOSING_RECORDED_AT] = "recorded_at",
 	}},
+};
+
+/*
+ * Foreign keys of ours that need not be looked up when we write: the same call has locked or written the
+ * rows referred to.
+ */
+static const char *const proved_references[] = {
+	"credit_memo_account_id_fkey",
+	"billing_account_id_fkey",
+	"billing_account_id_service_period_folded_into_fkey",
+	"billing_invoice_number_service_period_fkey",
+	"memo_entry_account_id_memo_id_fkey",
+	"memo_entry_account_id_service_period_billing_no_fkey",
+	"memo_entry_account_id_memo_id_reverses_fkey",
+	"voided_billing_account_id_service_period_billing_no_fkey"
 };
 
 /* The columns that begin the index of a lookup, and the comparison of each with its key. */
@@ -220,6 +239,14 @@ static const LookupColumns lookup_columns[BOOKS_LOOKUPS] = {
  * ---------------------------------------------------------------------------------------------
  */
 
+/* What it takes to insert into a table, or to update it. */
+typedef struct Target
+{
+	ResultRelInfo *info;		/* null: has not been used yet */
+	Oid		   *indexids;
+	bool		is_open;		/* has its table and indexes, until the books are closed */
+} Target;
+
 /* A table: what is known of it, and what it takes to read and write it. */
 typedef struct OpenTable
 {
@@ -228,13 +255,12 @@ typedef struct OpenTable
 	AttrNumber	attno[MAX_COLUMNS];
 	TupleDesc	descriptor;
 	TupleTableSlot *found;		/* the row of find_row() */
-	ResultRelInfo *target;		/* null: has not been written to yet */
-	Oid		   *target_indexids;
 	TupleTableSlot *replaced;
 	TupleTableSlot *written;
+	Target		insert;
+	Target		update;
 	/* until the books are closed */
 	Relation	rel;			/* null: not opened yet */
-	bool		is_written;		/* the target has relation and indexes */
 } OpenTable;
 
 /* The index of a look-up, and scans by their number of keys. */
@@ -250,7 +276,9 @@ struct Books
 	/* kept for the session */
 	MemoryContext context;
 	Oid			schema;
+	Oid			extension;
 	uint64		changes;		/* how many changes of tables had been seen */
+	bool		is_plain;		/* nothing of others on the tables that were written to */
 	EState	   *estate;
 	OpenTable	table[BOOKS_TABLES];
 	OpenLookup	lookup[BOOKS_LOOKUPS];
@@ -269,13 +297,14 @@ typedef struct OpenBooks
 	MemoryContextCallback discard;
 } OpenBooks;
 
-/* The books of the last call, which the next one opens again; null while they are open. */
+/* The books of the last call, which the next one opens again; null while any are open. */
 static Books *kept_books = NULL;
+static int	n_open_books = 0;
 
 /* How many changes this session has seen that may concern our tables. */
 static uint64 changes_seen = 0;
 
-/* Relation cache callback. */
+/* Relation cache callback: a relation has changed.  Of open books nobody knows all the tables yet. */
 static void
 see_change_of_relation(Datum arg, Oid relid)
 {
@@ -386,7 +415,9 @@ learn_table(Books *books, BooksTable table, OpenTable *open)
 	/* slots that are kept may not refer to the relation cache */
 	open->descriptor = CreateTupleDescCopyConstr(RelationGetDescr(open->rel));
 	open->found = MakeSingleTupleTableSlot(open->descriptor, table_slot_callbacks(open->rel));
-	open->target = NULL;
+	open->replaced = MakeSingleTupleTableSlot(open->descriptor, &TTSOpsHeapTuple);
+	open->written = MakeSingleTupleTableSlot(open->descriptor, &TTSOpsVirtual);
+	open->insert.info = open->update.info = NULL;
 	MemoryContextSwitchTo(caller);
 }
 
@@ -438,8 +469,10 @@ extension_schema(FunctionCallInfo fcinfo)
 	return get_func_namespace(fcinfo->flinfo->fn_oid);
 }
 
-/* New books: with the executor state that the server's own functions want for writing, and a range
- * table with a place for each table, which begin_writing_table() fills. */
+/*
+ * New books, with the executor state that the server's own functions want for writing.  Its range table
+ * has a place for each table, see declare_table().
+ */
 static Books *
 make_books(Oid schema)
 {
@@ -451,7 +484,9 @@ make_books(Oid schema)
 
 	books->context = context;
 	books->schema = schema;
+	books->extension = get_extension_oid("creditmemo", false);
 	books->changes = changes_seen;
+	books->is_plain = true;
 	books->estate = CreateExecutorState();
 	for (int table = 0; table < BOOKS_TABLES; table++)
 		range_table = lappend(range_table, makeNode(RangeTblEntry));
@@ -488,6 +523,7 @@ discard_open_books(void *arg)
 {
 	OpenBooks  *open = arg;
 
+	n_open_books--;
 	if (open->books != NULL)
 		MemoryContextDelete(open->books->context);
 }
@@ -507,6 +543,7 @@ open_books(Oid schema)
 	open->discard.func = discard_open_books;
 	open->discard.arg = open;
 	MemoryContextRegisterResetCallback(context, &open->discard);
+	n_open_books++;
 	open->books = books = take_books(schema);
 	books->open = open;
 	open->context = context;
@@ -538,15 +575,20 @@ close_lookup(OpenLookup *lookup)
 }
 
 static void
+close_target(Target *target)
+{
+	if (target->is_open)
+		ExecCloseIndices(target->info);
+	target->is_open = false;
+}
+
+static void
 close_table(OpenTable *open)
 {
-	if (open->is_written)
-	{
-		ExecClearTuple(open->replaced);
-		ExecClearTuple(open->written);
-		ExecCloseIndices(open->target);
-		open->is_written = false;
-	}
+	close_target(&open->insert);
+	close_target(&open->update);
+	ExecClearTuple(open->replaced);
+	ExecClearTuple(open->written);
 	ExecClearTuple(open->found);
 	table_close(open->rel, NoLock);
 	open->rel = NULL;
@@ -554,7 +596,7 @@ close_table(OpenTable *open)
 
 /*
  * Closes the books; makes what was written visible and checks its foreign keys.  They are kept for the
- * next call, unless tables have changed or triggers of others have left traces in the executor state.
+ * next call if nothing has changed, and nothing of others on the tables is in the executor state.
  */
 void
 close_books(Books *books)
@@ -579,7 +621,7 @@ close_books(Books *books)
 	UnregisterSnapshot(books->snapshot);
 	error_context_stack = books->hint.previous;
 
-	if (kept_books == NULL && books->changes == changes_seen &&
+	if (n_open_books == 1 && books->is_plain && books->changes == changes_seen &&
 		estate->es_tupleTable == NIL && estate->es_trig_target_relations == NIL)
 	{
 		kept_books = books;
@@ -823,12 +865,28 @@ updated_columns(const OpenTable *open, BooksTable table)
 }
 
 /*
- * Leaves to a target those row triggers that others have put on the table.  Ours keep others from writing what
- * we write; and the rows that a billing, a memo or an entry refers to have been locked or written by the same call,
- * and their keys never change, so there is nothing for the foreign keys to look up.
+ * Whether a trigger is for others only: made by CREATE EXTENSION, it keeps them from writing what we
+ * write; or it looks up a foreign key that we have proved.  No key that is referred to ever changes.
  */
+static bool
+is_for_others_only(const Books *books, const Trigger *trigger)
+{
+	char	   *constraint;
+
+	if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE)
+		return getExtensionOfObject(ProcedureRelationId, trigger->tgfoid) == books->extension;
+
+	constraint = get_constraint_name(trigger->tgconstraint);
+	for (int i = 0; i < lengthof(proved_references); i++)
+		if (get_rel_namespace(trigger->tgconstrrelid) == books->schema &&
+			strcmp(constraint, proved_references[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Leaves to a target only those triggers that others have put on the table. */
 static void
-keep_triggers_of_others(Books *books, BooksTable table, ResultRelInfo *target)
+keep_triggers_of_others(Books *books, ResultRelInfo *target)
 {
 	TriggerDesc *triggers = target->ri_TrigDesc;
 	int			n = 0;
@@ -836,26 +894,78 @@ keep_triggers_of_others(Books *books, BooksTable table, ResultRelInfo *target)
 	if (triggers == NULL)
 		return;
 	for (int i = 0; i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-		bool		is_ours = RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE ?
-			get_func_namespace(trigger->tgfoid) == books->schema :
-			table_names[table].proves_references &&
-			get_rel_namespace(trigger->tgconstrrelid) == books->schema;
-
-		if (!is_ours)
-			triggers->triggers[n++] = *trigger;
-	}
+		if (!is_for_others_only(books, &triggers->triggers[i]))
+		{
+			triggers->triggers[n] = triggers->triggers[i];
+			/* it may remember something from one row to the next */
+			fmgr_info_cxt(triggers->triggers[n].tgfoid, &target->ri_TrigFunctions[n],
+						  books->context);
+			n++;
+		}
 	triggers->numtriggers = n;
 	if (n == 0)
 		target->ri_TrigDesc = NULL;
 }
 
+static bool
+is_function_of_others(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId;
+}
+
+/* Expression walker: whether there is anything but built-in functions and domains of ours. */
+static bool
+has_something_of_others(Node *node, void *context)
+{
+	const Books *books = context;
+
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_function_of_others, NULL) ||
+		(IsA(node, CoerceToDomain) &&
+		 getExtensionOfObject(TypeRelationId, ((CoerceToDomain *) node)->resulttype) !=
+		 books->extension))
+		return true;
+	return expression_tree_walker(node, has_something_of_others, context);
+}
+
+/*
+ * Whether all that a target makes the server do is ours or built in, so that nothing can change without
+ * our being told, or hold on to what ends with the call: no triggers, no other kinds of index, no
+ * functions of others in constraints, generated columns and indexes.
+ */
+static bool
+is_plain_target(Books *books, const ResultRelInfo *target)
+{
+	TupleDesc	tupdesc = RelationGetDescr(target->ri_RelationDesc);
+	const TupleConstr *constraints = tupdesc->constr;
+
+	if (target->ri_TrigDesc != NULL)
+		return false;
+	for (int i = 0; i < target->ri_NumIndices; i++)
+	{
+		const IndexInfo *index = target->ri_IndexRelationInfo[i];
+
+		if (target->ri_IndexRelationDescs[i]->rd_rel->relam != BTREE_AM_OID ||
+			has_something_of_others((Node *) index->ii_Expressions, books) ||
+			has_something_of_others((Node *) index->ii_Predicate, books))
+			return false;
+	}
+	for (int i = 0; i < constraints->num_check; i++)
+		if (has_something_of_others(stringToNode(constraints->check[i].ccbin), books))
+			return false;
+	for (int i = 0; i < constraints->num_defval; i++)
+		if (TupleDescAttr(tupdesc, constraints->defval[i].adnum - 1)->attgenerated &&
+			has_something_of_others(stringToNode(constraints->defval[i].adbin), books))
+			return false;
+	return true;
+}
+
+/* Gives the table its place in the range table. */
 static void
-make_target(Books *books, BooksTable table, OpenTable *open)
+declare_table(Books *books, BooksTable table, const OpenTable *open)
 {
 	RangeTblEntry *rte = exec_rt_fetch(table + 1, books->estate);
-	MemoryContext caller = MemoryContextSwitchTo(books->context);
 
 	memset(rte, 0, sizeof(RangeTblEntry));
 	NodeSetTag(rte, T_RangeTblEntry);
@@ -864,51 +974,54 @@ make_target(Books *books, BooksTable table, OpenTable *open)
 	rte->relkind = RELKIND_RELATION;
 	rte->rellockmode = table_names[table].lockmode;
 	compat_declare_updated_columns(books->estate, rte, updated_columns(open, table));
+}
 
-	open->replaced = MakeSingleTupleTableSlot(open->descriptor, &TTSOpsHeapTuple);
-	open->written = MakeSingleTupleTableSlot(open->descriptor, &TTSOpsVirtual);
-	open->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(open->target, open->rel, table + 1, NULL, 0);
-	keep_triggers_of_others(books, table, open->target);
-	ExecOpenIndices(open->target, false);
-	open->target_indexids = palloc(open->target->ri_NumIndices * sizeof(Oid));
-	for (int i = 0; i < open->target->ri_NumIndices; i++)
-		open->target_indexids[i] = RelationGetRelid(open->target->ri_IndexRelationDescs[i]);
+static void
+make_target(Books *books, BooksTable table, OpenTable *open, Target *target)
+{
+	MemoryContext caller = MemoryContextSwitchTo(books->context);
+	ResultRelInfo *info = makeNode(ResultRelInfo);
+
+	if (open->insert.info == NULL && open->update.info == NULL)
+		declare_table(books, table, open);
+	InitResultRelInfo(info, open->rel, table + 1, NULL, 0);
+	keep_triggers_of_others(books, info);
+	ExecOpenIndices(info, false);
+	books->is_plain &= is_plain_target(books, info);
+	target->indexids = palloc(info->ri_NumIndices * sizeof(Oid));
+	for (int i = 0; i < info->ri_NumIndices; i++)
+		target->indexids[i] = RelationGetRelid(info->ri_IndexRelationDescs[i]);
+	target->info = info;
 	MemoryContextSwitchTo(caller);
 }
 
 /* Gives a target that was made for an earlier call the table and indexes that are open now. */
 static void
-open_target(OpenTable *open)
+open_target(OpenTable *open, Target *target)
 {
-	ResultRelInfo *target = open->target;
-
-	target->ri_RelationDesc = open->rel;
-	for (int i = 0; i < target->ri_NumIndices; i++)
-		target->ri_IndexRelationDescs[i] = index_open(open->target_indexids[i],
-													  RowExclusiveLock);
+	target->info->ri_RelationDesc = open->rel;
+	for (int i = 0; i < target->info->ri_NumIndices; i++)
+		target->info->ri_IndexRelationDescs[i] = index_open(target->indexids[i],
+															RowExclusiveLock);
 }
 
-/* The table, ready to be written to once. */
-static OpenTable *
-get_target(Books *books, BooksTable table)
+/* The target of a table, ready to write a row. */
+static ResultRelInfo *
+get_target(Books *books, BooksTable table, OpenTable *open, Target *target)
 {
-	OpenTable  *open = get_table(books, table);
-
 	Assert(table_names[table].lockmode == RowExclusiveLock);
 	if (!books->is_writing)
 		AfterTriggerBeginQuery();
 	books->is_writing = true;
-	if (open->target == NULL)
-		make_target(books, table, open);
-	else if (!open->is_written)
-		open_target(open);
-	open->is_written = true;
+	if (target->info == NULL)
+		make_target(books, table, open, target);
+	else if (!target->is_open)
+		open_target(open, target);
+	target->is_open = true;
 	books->estate->es_snapshot = books->snapshot;
 	books->estate->es_output_cid = GetCurrentCommandId(true);
 	ResetPerTupleExprContext(books->estate);
-	ExecClearTuple(open->written);
-	return open;
+	return target->info;
 }
 
 void
@@ -933,6 +1046,7 @@ set_cents(RowValues *values, int column, int64 cents)
 	set_column(values, column, numeric_from_cents(cents));
 }
 
+/* Puts the values into the row to be written, which has the others already. */
 static void
 store_values(OpenTable *open, const RowValues *values)
 {
@@ -963,12 +1077,14 @@ require_written(OpenTable *open)
 void
 insert_row(Books *books, BooksTable table, const RowValues *values)
 {
-	OpenTable  *open = get_target(books, table);
+	OpenTable  *open = get_table(books, table);
+	ResultRelInfo *target = get_target(books, table, open, &open->insert);
 
+	ExecClearTuple(open->written);
 	memset(open->written->tts_isnull, true,
 		   open->written->tts_tupleDescriptor->natts * sizeof(bool));
 	store_values(open, values);
-	ExecSimpleRelationInsert(open->target, books->estate, open->written);
+	ExecSimpleRelationInsert(target, books->estate, open->written);
 	require_written(open);
 }
 
@@ -980,17 +1096,18 @@ insert_row(Books *books, BooksTable table, const RowValues *values)
 void
 update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *values)
 {
-	OpenTable  *open = get_target(books, table);
+	OpenTable  *open = get_table(books, table);
+	ResultRelInfo *target = get_target(books, table, open, &open->update);
 	EPQState	epqstate;
 
 	ExecStoreHeapTuple(row, open->replaced, false);
+	ExecClearTuple(open->written);
 	heap_deform_tuple(row, RelationGetDescr(open->rel), open->written->tts_values,
 					  open->written->tts_isnull);
 	store_values(open, values);
 
 	compat_EvalPlanQualInit(&epqstate, books->estate);
-	ExecSimpleRelationUpdate(open->target, books->estate, &epqstate, open->replaced,
-							 open->written);
+	ExecSimpleRelationUpdate(target, books->estate, &epqstate, open->replaced, open->written);
 	require_written(open);
 	EvalPlanQualEnd(&epqstate);
 	ExecClearTuple(open->replaced);

@@ -3,8 +3,8 @@
  *		The extension's tables, opened for one call: rows found, locked and written.
  *
  * Rows are read by index and written through the table access method, as the executor and logical
- * replication do, with constraints, indexes, foreign keys and row triggers done by the server (but
- * not domains, see set_cents()).
+ * replication do, with constraints, indexes and row triggers done by the server; but not domains, see
+ * set_cents(), nor foreign keys to rows that the same call holds.
  * There is no SQL on this path: nothing to plan, so nothing planned for one row and run for a
  * million, and no name to resolve for whoever's search_path.
  */
