@@ -3,9 +3,9 @@
  *		The extension's tables, opened for one call: rows found and locked.
  *
  * open_books() before, close_books() after; tables and indexes are opened when first used.  What it
- * takes to use them (columns' numbers, indexes, constraints ready to be checked) would cost a statement
- * of one line more than its line: the books are kept for the session's next call, and made anew when the
- * server says that something has changed.
+ * takes to use them (columns' numbers, indexes, constraints ready to be checked) would cost a
+ * statement of one line more than its line: the books are kept for the session's next call, and made
+ * anew when the server says that something has changed.
  *
  * Isolation.  Rows are looked up with the latest snapshot, so that under READ COMMITTED whatever
  * was committed before we had our locks is seen.  Under stricter levels a row that the
@@ -560,8 +560,8 @@ close_books(Books *books)
  */
 
 /*
- * The scan for look-ups with so many keys, which all of a call use, one after the other.  What the index
- * allocates for it while it runs, too, must live as long: see next_row().
+ * The scan for look-ups with so many keys, which all of a call use, one after the other.  What the
+ * index allocates for it while it runs, too, must live as long: see next_row().
  */
 static IndexScanDesc
 get_scan(Books *books, BooksLookup lookup, int nkeys)

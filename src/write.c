@@ -3,8 +3,8 @@
  *		The extension's tables: rows inserted and updated.
  *
  * The server's functions for logical replication do the work: ExecSimpleRelationInsert() and
- * ExecSimpleRelationUpdate(), with constraints, indexes and row triggers.  What they want to be told of a
- * table is its target, which is kept with the books.
+ * ExecSimpleRelationUpdate(), with constraints, indexes and row triggers.  What they want to be told
+ * of a table is its target, which is kept with the books.
  */
 #include "postgres.h"
 
@@ -49,8 +49,8 @@ updated_columns(const OpenTable *open, BooksTable table)
 }
 
 /*
- * Foreign keys of ours that need not be looked up when we write: the same call has locked or written the
- * rows referred to.
+ * Foreign keys of ours that need not be looked up when we write: the same call has locked or written
+ * the rows referred to.
  */
 static const char *const proved_references[] = {
 	"credit_memo_account_id_fkey",

@@ -45,6 +45,7 @@ sub dated
 {
 	my ($account) = @_;
 	my %memos = map { $_->{memo_id} => $_ } @{ $account->{memos} };
+	$_->{entries} = [] foreach values %memos;
 	for my $entry (@{ $account->{entries} })
 	{
 		my $memo = $entry->{memo} = $memos{ $entry->{memo_id} };
