@@ -14,6 +14,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -64,16 +65,21 @@ static const char *const proved_references[] = {
 };
 
 /*
- * Whether a trigger is for others only: made by CREATE EXTENSION, it keeps them from writing what we
- * write; or it looks up a foreign key that we have proved.  No key that is referred to ever changes.
+ * Whether a trigger is for others only: it is called for statements, and we make none; it was made by
+ * CREATE EXTENSION and keeps them from writing what we write; or it looks up a foreign key that we have
+ * proved.  No key that is referred to ever changes.
  */
 static bool
 is_for_others_only(const Books *books, const Trigger *trigger)
 {
 	char	   *constraint;
 
+	if (!TRIGGER_FOR_ROW(trigger->tgtype))
+		return true;
+	/* refuse_change() may guard what somebody else wants guarded, from us too */
 	if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE)
-		return getExtensionOfObject(ProcedureRelationId, trigger->tgfoid) == books->extension;
+		return getExtensionOfObject(ProcedureRelationId, trigger->tgfoid) == books->extension &&
+			strcmp(get_func_name(trigger->tgfoid), "refuse_change") != 0;
 
 	constraint = get_constraint_name(trigger->tgconstraint);
 	for (int i = 0; i < lengthof(proved_references); i++)
@@ -129,9 +135,9 @@ has_something_of_others(Node *node, void *context)
 }
 
 /*
- * Whether all that a target makes the server do is ours or built in, so that nothing can change without
- * our being told, or hold on to what ends with the call: no triggers, no other kinds of index, no
- * functions of others in constraints, generated columns and indexes.
+ * Whether all that a target makes the server do is ours or built in, so that nothing can change
+ * without our being told, or hold on to what ends with the call: no triggers, no other kinds of index,
+ * no functions of others in constraints, generated columns and indexes.
  */
 static bool
 is_plain_target(Books *books, const ResultRelInfo *target)
@@ -186,12 +192,12 @@ make_target(Books *books, BooksTable table, OpenTable *open, Target *target)
 	InitResultRelInfo(info, open->rel, table + 1, NULL, 0);
 	keep_triggers_of_others(books, info);
 	ExecOpenIndices(info, false);
-	books->is_plain &= is_plain_target(books, info);
 	target->indexids = palloc(info->ri_NumIndices * sizeof(Oid));
 	for (int i = 0; i < info->ri_NumIndices; i++)
 		target->indexids[i] = RelationGetRelid(info->ri_IndexRelationDescs[i]);
 	target->info = info;
 	MemoryContextSwitchTo(caller);
+	books->is_plain = books->is_plain && is_plain_target(books, info);
 }
 
 /* Gives a target that was made for an earlier call the table and indexes that are open now. */

@@ -54,6 +54,12 @@ SELECT public.use(1, 1);
 SELECT what, count(*) FROM public.noted GROUP BY what ORDER BY what;
 DROP TRIGGER note ON memo_entry;
 DROP FUNCTION creditmemo.note();
+-- and a guard of theirs that uses our function
+CREATE TRIGGER limited BEFORE UPDATE ON billing FOR EACH ROW WHEN (new.utilization > 100)
+	EXECUTE FUNCTION creditmemo.refuse_change('At most 100.');
+SELECT public.use(1, 1);
+SELECT public.use(1, 1, 500);
+DROP TRIGGER limited ON billing;
 
 -- generated columns, where billings were updated before one is inserted
 ALTER TABLE billing ADD COLUMN tag text GENERATED ALWAYS AS (account_id || '/' || billing_no) STORED;
