@@ -238,20 +238,20 @@ private_kilobytes() {
 
 # peak_growth VARIANT STATEMENT: bytes an account by which the memory of the backend grows
 peak_growth() {
-	local pid before now peak=0 reply
-	coproc SESSION { as "$1" psql -X -q -A -t -v ON_ERROR_STOP=1 -d bench; }
-	local session=$SESSION_PID
-	echo 'SELECT pg_backend_pid();' >&"${SESSION[1]}"
-	read -r pid <&"${SESSION[0]}"
+	local session pid before now peak
+	as "$1" query bench -c 'SELECT pg_sleep(1)' -c "$2" >/dev/null &
+	session=$!
+	sleep 0.5
+	pid=$(query postgres -c "
+		SELECT pid FROM pg_stat_activity WHERE datname = 'bench' AND backend_type = 'client backend'")
 	before=$(private_kilobytes "$pid")
-	printf '%s;\n\\echo done\n' "$2" >&"${SESSION[1]}"
-	while ! read -r -t 0.02 reply <&"${SESSION[0]}"; do
+	peak=$before
+	while kill -0 "$session" 2>/dev/null; do
 		now=$(private_kilobytes "$pid")
-		[ "$now" -le "$peak" ] || peak=$now
+		[ "${now:-0}" -le "$peak" ] || peak=$now
+		sleep 0.02
 	done
-	echo '\q' >&"${SESSION[1]}"
 	wait "$session"
-	[ "$reply" = 'done' ]
 	echo $(((peak - before) * 1024 / accounts))
 }
 

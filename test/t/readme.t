@@ -1,6 +1,7 @@
 # The statements of README.md run as they stand, and print what stands below them.
 #
-# With REWRITE_README=1 in the environment the outputs are written into README.md instead.
+# With REWRITE_README=1 in the environment the outputs are written into README.md instead.  It quotes the last
+# results of make bench.
 
 use strict;
 use warnings;
@@ -9,10 +10,16 @@ use lib "$FindBin::Bin/../lib";
 use Psql qw(new_database psql);
 use Test::More;
 
+sub contents
+{
+	my ($name) = @_;
+	open my $file, '<:utf8', $name or die "$name: $!";
+	local $/ = undef;
+	return <$file>;
+}
+
 my $readme = "$FindBin::Bin/../../README.md";
-open my $file, '<:utf8', $readme or die "$readme: $!";
-my $text = join '', <$file>;
-close $file;
+my $text = contents($readme);
 binmode Test::More->builder->$_, ':utf8' foreach qw(output failure_output);
 
 my $database = new_database('creditmemo_readme', without_extension => 1);
@@ -41,10 +48,11 @@ my $rewritten = $text =~ s{
 
 if ($ENV{REWRITE_README})
 {
-	open $file, '>:utf8', $readme or die "$readme: $!";
+	open my $file, '>:utf8', $readme or die "$readme: $!";
 	print $file $rewritten;
 	close $file;
 	pass('README.md is written');
 }
 
+ok(index($text, contents("$FindBin::Bin/../bench/results.md")) >= 0, 'what make bench measured');
 done_testing();
