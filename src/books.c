@@ -564,9 +564,8 @@ close_books(Books *books)
  * index allocates for it while it runs, too, must live as long: see next_row().
  */
 static IndexScanDesc
-get_scan(Books *books, BooksLookup lookup, int nkeys)
+get_scan(Books *books, const OpenTable *open, BooksLookup lookup, int nkeys)
 {
-	OpenTable  *open = get_table(books, lookup_columns[lookup].table);
 	OpenLookup *known = &books->lookup[lookup];
 	IndexScanDesc *scan = &known->scan[nkeys];
 
@@ -592,7 +591,7 @@ begin_rows(RowScan *rows, Books *books, BooksLookup lookup, ScanDirection direct
 {
 	const LookupColumns *columns = &lookup_columns[lookup];
 	OpenTable  *open = get_table(books, columns->table);
-	IndexScanDesc scan = get_scan(books, lookup, nkeys);
+	IndexScanDesc scan = get_scan(books, open, lookup, nkeys);
 	ScanKeyData scan_keys[MAX_LOOKUP_COLUMNS];
 
 	Assert(nkeys <= columns->ncolumns);
