@@ -1,0 +1,122 @@
+# Clusters of a test's own, beside the one that the environment points to: to be killed, backed up, copied.  They have
+# the extension, and the same user and password.
+
+package Cluster;
+
+use strict;
+use warnings;
+use File::Temp 'tempdir';
+
+my @clusters;
+my $directory;
+
+# Creates a cluster, and does not start it.  Options: settings => { name => value } for postgresql.conf, from => the data
+# directory of a base backup or of a cluster that was copied, version => of an installed server, initdb => [ options ].
+sub new
+{
+	my ($class, $name, %options) = @_;
+	my $self = bless { name => $name, version => $options{version} // $ENV{PGVERSION} }, $class;
+	$self->{data} = $options{from} // place() . "/data-$name";
+	$self->{log} = place() . "/log-$name";
+	my %settings = (fsync => 'off', extension_settings(), %{ $options{settings} // {} });
+	my $password = place() . '/password';
+	open my $file, '>', $password or die "$password: $!";
+	print $file "$ENV{PGPASSWORD}\n";
+	close $file;
+	to_server($password);
+	to_server($options{from}) if $options{from};
+	my @initdb = $options{from} ? () : ('--', "--username=$ENV{PGUSER}", "--pwfile=$password", '--nosync', '--locale=C.UTF-8',
+		'--encoding=UTF8', @{ $options{initdb} // [] });
+	command('pg_createcluster', '--quiet', '-d', $self->{data}, '-l', $self->{log}, '--start-conf=manual',
+		(map { ('--pgoption', "$_=$settings{$_}") } sort keys %settings), $self->{version}, $name, @initdb);
+	push @clusters, $self;
+	chomp($self->{port} = `pg_conftool -s $self->{version} $name show port`);
+	return $self;
+}
+
+sub port { return $_[0]{port} }
+sub data { return $_[0]{data} }
+
+# What the server has logged since it was created.
+sub log
+{
+	my ($self) = @_;
+	open my $file, '<', $self->{log} or return '';
+	return join '', <$file>;
+}
+
+sub set
+{
+	my ($self, %settings) = @_;
+	command('pg_conftool', $self->{version}, $self->{name}, 'set', $_, $settings{$_}) foreach sort keys %settings;
+}
+
+sub start { my ($self) = @_; command('pg_ctlcluster', $self->{version}, $self->{name}, 'start') }
+
+# As pg_ctl's modes: smart, fast, immediate.
+sub stop
+{
+	my ($self, $mode) = @_;
+	command('pg_ctlcluster', '--mode', $mode // 'fast', $self->{version}, $self->{name}, 'stop');
+}
+
+sub is_running { my ($self) = @_; return system("pg_ctlcluster $self->{version} $self->{name} status >/dev/null 2>&1") == 0 }
+
+# Runs the code with the environment pointing to this cluster, and returns what it returns.
+sub run
+{
+	my ($self, $code) = @_;
+	local $ENV{PGPORT} = $self->{port};
+	return $code->();
+}
+
+# A directory that is removed at the end, and that a server may write to.
+sub directory
+{
+	my $new = tempdir(DIR => place());
+	to_server($new);
+	return $new;
+}
+
+# Gives files to the user that servers run as, where we are root.
+sub to_server
+{
+	my ($path) = @_;
+	command('chown', '-R', 'postgres:', $path) if $> == 0;
+}
+
+sub place
+{
+	unless ($directory)
+	{
+		$directory = tempdir('creditmemo-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+		chmod 0755, $directory;
+		to_server($directory);
+	}
+	return $directory;
+}
+
+# Where servers find the extension, as test/with-server says.
+sub extension_settings { return map { /^([^=]+)=(.*)$/ } split ' ', $ENV{EXTENSION_SETTINGS} // '' }
+
+sub command
+{
+	my (@command) = @_;
+	my $output = '';
+	open my $pipe, '-|', 'sh', '-c', 'cd / && exec "$@" 2>&1', '--', @command or die "$command[0]: $!";
+	$output .= $_ while <$pipe>;
+	close $pipe or die "@command: $output";
+	return $output;
+}
+
+END
+{
+	local $?;
+	foreach my $cluster (@clusters)
+	{
+		system("pg_ctlcluster --mode immediate $cluster->{version} $cluster->{name} stop >/dev/null 2>&1");
+		system("pg_dropcluster $cluster->{version} $cluster->{name} >/dev/null 2>&1");
+	}
+}
+
+1;
