@@ -6,6 +6,38 @@
  * where it is made.
  */
 
+-- whatever stands in the schema already is not found by this file's names
+SET LOCAL search_path = pg_catalog, pg_temp;
+DO $$
+DECLARE
+	found text;
+BEGIN
+	SELECT r.rolname INTO found
+	FROM pg_roles r
+	WHERE NOT r.rolsuper AND has_schema_privilege(r.oid, 'creditmemo', 'CREATE')
+	ORDER BY r.rolname
+	LIMIT 1;
+	IF found IS NOT NULL THEN
+		RAISE EXCEPTION 'role "%" may create objects in schema "creditmemo"', found
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				DETAIL = 'They could be taken for those of the extension; an owner could drop the schema with all that is in it.',
+				HINT = 'Run REVOKE CREATE ON SCHEMA creditmemo, or ALTER SCHEMA creditmemo OWNER TO CURRENT_USER, and create the extension again.';
+	END IF;
+	SELECT pg_describe_object(d.classid, d.objid, 0) INTO found
+	FROM pg_depend d
+	WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = 'creditmemo'::regnamespace
+		AND d.classid IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+	ORDER BY 1
+	LIMIT 1;
+	IF found IS NOT NULL THEN
+		RAISE EXCEPTION 'schema "creditmemo" is not empty'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				DETAIL = format('There is %s, for example.', found),
+				HINT = 'Drop what somebody put there, or move it to another schema, and create the extension again.';
+	END IF;
+END
+$$;
+
 REVOKE ALL ON SCHEMA creditmemo FROM PUBLIC;
 COMMENT ON SCHEMA creditmemo IS
 'Credit memos of AWS member accounts: what was used, which credit paid it, what is due';

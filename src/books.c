@@ -376,10 +376,18 @@ get_table(Books *books, BooksTable table)
  * ---------------------------------------------------------------------------------------------
  */
 
-/* Error context callback: errors about what others do say what to do, whoever raises them. */
+/*
+ * Error context callback: errors about what others do say what to do, whoever raises them.  And of a row
+ * that violates a constraint the server shows what the writer knows; what we write he may not read.
+ */
 static void
-hint_to_retry(void *arg)
+explain_error(void *arg)
 {
+	const Books *books = arg;
+
+	if (books->is_writing_unreadable &&
+		(geterrcode() == ERRCODE_CHECK_VIOLATION || geterrcode() == ERRCODE_NOT_NULL_VIOLATION))
+		errdetail("You may not read the row.");
 	if (geterrcode() == ERRCODE_T_R_SERIALIZATION_FAILURE)
 		errhint("Another transaction changed the same member account's books. Run the whole transaction again.");
 	else if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -473,9 +481,11 @@ open_books(Oid schema)
 	open->context = context;
 	CommandCounterIncrement();
 	books->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	books->hint.callback = hint_to_retry;
-	books->hint.previous = error_context_stack;
-	error_context_stack = &books->hint;
+	books->is_writing_unreadable = false;
+	books->explain.callback = explain_error;
+	books->explain.arg = books;
+	books->explain.previous = error_context_stack;
+	error_context_stack = &books->explain;
 	return books;
 }
 
@@ -543,7 +553,7 @@ close_books(Books *books)
 	ExecCloseResultRelations(estate);
 	ExecResetTupleTable(estate->es_tupleTable, false);
 	UnregisterSnapshot(books->snapshot);
-	error_context_stack = books->hint.previous;
+	error_context_stack = books->explain.previous;
 
 	if (n_open_books == 1 && books->is_plain && books->changes == changes_seen &&
 		estate->es_tupleTable == NIL && estate->es_trig_target_relations == NIL)
@@ -691,6 +701,14 @@ lock_row(Books *books, BooksTable table, TupleTableSlot *row, LockTupleMode mode
 			raise_serialization_failure();
 		case TM_Updated:
 			raise_serialization_failure();
+		case TM_SelfModified:
+		case TM_Invisible:
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+					 errmsg("a row of table \"%s\" was changed by a trigger of the same statement",
+							table_names[table].name),
+					 errhint("Correct the trigger: it may not change the same member account's books again.")));
+			break;
 		default:
 			elog(ERROR, "could not lock a row of table \"%s\": result %d",
 				 table_names[table].name, result);

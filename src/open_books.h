@@ -24,7 +24,9 @@ typedef struct Target
 {
 	ResultRelInfo *info;		/* null: has not been used yet */
 	Oid		   *indexids;
-	bool		is_open;		/* has its table and indexes, until the books are closed */
+	/* until the books are closed */
+	bool		is_open;		/* has its table and indexes */
+	bool		is_readable;	/* for the caller */
 } Target;
 
 /* A table: what is known of it, and what it takes to read and write it. */
@@ -66,7 +68,8 @@ struct Books
 	struct OpenBooks *open;
 	Snapshot	snapshot;
 	bool		is_writing;
-	ErrorContextCallback hint;
+	bool		is_writing_unreadable;	/* a row that the caller has no right to read */
+	ErrorContextCallback explain;
 };
 
 extern OpenTable *get_table(Books *books, BooksTable table);

@@ -18,8 +18,10 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_relation.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -222,6 +224,8 @@ get_target(Books *books, BooksTable table, OpenTable *open, Target *target)
 		make_target(books, table, open, target);
 	else if (!target->is_open)
 		open_target(open, target);
+	if (!target->is_open)
+		target->is_readable = pg_class_aclcheck(open->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 	target->is_open = true;
 	books->estate->es_snapshot = books->snapshot;
 	books->estate->es_output_cid = GetCurrentCommandId(true);
@@ -317,7 +321,9 @@ update_row(Books *books, BooksTable table, HeapTuple row, const RowValues *value
 	store_values(open, values);
 
 	compat_EvalPlanQualInit(&epqstate, books->estate);
+	books->is_writing_unreadable = !open->update.is_readable;
 	ExecSimpleRelationUpdate(target, books->estate, &epqstate, open->replaced, open->written);
+	books->is_writing_unreadable = false;
 	require_written(open);
 	EvalPlanQualEnd(&epqstate);
 	ExecClearTuple(open->replaced);

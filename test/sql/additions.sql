@@ -173,6 +173,22 @@ END
 $$;
 SELECT public.use(24, 26);
 
+-- a trigger that changes the books that the statement is at work on
+CREATE FUNCTION public.refund_others() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
+		SELECT '2019-01-01', account_id, 'Refund', -1 FROM creditmemo.billing
+		WHERE account_id > NEW.account_id;
+	RETURN NEW;
+END
+$$;
+SELECT public.use(28, 30);
+CREATE TRIGGER refund_others BEFORE UPDATE ON billing FOR EACH ROW WHEN (pg_trigger_depth() < 2)
+	EXECUTE FUNCTION public.refund_others();
+SELECT public.use(28, 30);
+DROP TRIGGER refund_others ON billing;
+SELECT public.use(28, 30);
+
 -- columns added and dropped, tables written anew
 ALTER TABLE memo_entry ADD COLUMN checked_by text DEFAULT current_user;
 ALTER TABLE billing ADD COLUMN first text, ADD COLUMN second text;

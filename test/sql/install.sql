@@ -71,6 +71,24 @@ INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
 	VALUES ('2019-01-01', '000011111234', 'Amazon EC2', 4);
 DROP TRIGGER stray ON creditmemo.utilization;
 
+-- it is not installed beside what somebody has put there, or may put there
+DROP EXTENSION creditmemo;
+CREATE FUNCTION creditmemo.check_money_amount(text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE EXTENSION creditmemo;
+DROP FUNCTION creditmemo.check_money_amount(text);
+CREATE OPERATOR creditmemo.= (FUNCTION = texteq, LEFTARG = text, RIGHTARG = text);
+CREATE EXTENSION creditmemo;
+DROP OPERATOR creditmemo.= (text, text);
+CREATE ROLE regress_nobody;
+ALTER SCHEMA creditmemo OWNER TO regress_nobody;
+CREATE EXTENSION creditmemo;
+ALTER SCHEMA creditmemo OWNER TO CURRENT_USER;
+GRANT CREATE ON SCHEMA creditmemo TO regress_nobody;
+CREATE EXTENSION creditmemo;
+REVOKE CREATE ON SCHEMA creditmemo FROM regress_nobody;
+DROP ROLE regress_nobody;
+CREATE EXTENSION creditmemo;
+
 -- a session that has used the extension goes on after it was dropped and made anew
 INSERT INTO creditmemo.customer (customer_id, name) VALUES ('ACME', 'Acme');
 INSERT INTO creditmemo.payer_account VALUES ('999999999999');
