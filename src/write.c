@@ -67,23 +67,22 @@ static const char *const proved_references[] = {
 };
 
 /*
- * Whether a trigger is for others only: it is called for statements, and we make none; it was made by
- * CREATE EXTENSION and keeps them from writing what we write; or it looks up a foreign key that we have
- * proved.  No key that is referred to ever changes.
+ * Whether it is one of our own row triggers, which CREATE EXTENSION makes to keep others from writing what
+ * we write.  refuse_change() may guard what somebody else wants guarded, from us too.
  */
 static bool
-is_for_others_only(const Books *books, const Trigger *trigger)
+is_own_trigger(const Books *books, const Trigger *trigger)
 {
-	char	   *constraint;
+	return getExtensionOfObject(ProcedureRelationId, trigger->tgfoid) == books->extension &&
+		strcmp(get_func_name(trigger->tgfoid), "refuse_change") != 0;
+}
 
-	if (!TRIGGER_FOR_ROW(trigger->tgtype))
-		return true;
-	/* refuse_change() may guard what somebody else wants guarded, from us too */
-	if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE)
-		return getExtensionOfObject(ProcedureRelationId, trigger->tgfoid) == books->extension &&
-			strcmp(get_func_name(trigger->tgfoid), "refuse_change") != 0;
+/* Whether it looks up a foreign key that we have proved.  No key that is referred to ever changes. */
+static bool
+is_proved_reference(const Books *books, const Trigger *trigger)
+{
+	char	   *constraint = get_constraint_name(trigger->tgconstraint);
 
-	constraint = get_constraint_name(trigger->tgconstraint);
 	for (int i = 0; i < lengthof(proved_references); i++)
 		if (get_rel_namespace(trigger->tgconstrrelid) == books->schema &&
 			strcmp(constraint, proved_references[i]) == 0)
@@ -91,24 +90,42 @@ is_for_others_only(const Books *books, const Trigger *trigger)
 	return false;
 }
 
-/* Leaves to a target only those triggers that others have put on the table. */
+/*
+ * Leaves to a target the row triggers that others have put on the table, and foreign keys that are not
+ * proved: with triggers of others none is, since those could delete the row that it refers to.
+ */
 static void
 keep_triggers_of_others(Books *books, ResultRelInfo *target)
 {
 	TriggerDesc *triggers = target->ri_TrigDesc;
+	bool		has_triggers_of_others = false;
 	int			n = 0;
 
 	if (triggers == NULL)
 		return;
 	for (int i = 0; i < triggers->numtriggers; i++)
-		if (!is_for_others_only(books, &triggers->triggers[i]))
-		{
-			triggers->triggers[n] = triggers->triggers[i];
-			/* it may remember something from one row to the next */
-			fmgr_info_cxt(triggers->triggers[n].tgfoid, &target->ri_TrigFunctions[n],
-						  books->context);
-			n++;
-		}
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (TRIGGER_FOR_ROW(trigger->tgtype) &&
+			RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE &&
+			!is_own_trigger(books, trigger))
+			has_triggers_of_others = true;
+	}
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (!TRIGGER_FOR_ROW(trigger->tgtype))
+			continue;
+		if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE ? is_own_trigger(books, trigger) :
+			!has_triggers_of_others && is_proved_reference(books, trigger))
+			continue;
+		triggers->triggers[n] = *trigger;
+		/* it may remember something from one row to the next */
+		fmgr_info_cxt(trigger->tgfoid, &target->ri_TrigFunctions[n], books->context);
+		n++;
+	}
 	triggers->numtriggers = n;
 	if (n == 0)
 		target->ri_TrigDesc = NULL;

@@ -189,6 +189,19 @@ SELECT public.use(28, 30);
 DROP TRIGGER refund_others ON billing;
 SELECT public.use(28, 30);
 
+-- one that deletes the account that is billed
+INSERT INTO member_account (account_id, payer_account_id, customer_id)
+	SELECT '000000000031', payer_account_id, customer_id FROM member_account LIMIT 1;
+CREATE FUNCTION public.delete_account() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM creditmemo.member_account WHERE account_id = NEW.account_id;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER delete_account BEFORE INSERT ON billing FOR EACH ROW EXECUTE FUNCTION public.delete_account();
+SELECT public.use(31, 31);
+DROP TRIGGER delete_account ON billing;
+
 -- columns added and dropped, tables written anew
 ALTER TABLE memo_entry ADD COLUMN checked_by text DEFAULT current_user;
 ALTER TABLE billing ADD COLUMN first text, ADD COLUMN second text;

@@ -33,6 +33,12 @@ INSERT INTO po_assignment (account_id, assigned_at, po_number) VALUES ('00001111
 INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111001', 1, '2019-01-05');
 SELECT po_number FROM credit_memo WHERE account_id = '000011111001';
 DROP INDEX po_assignment_newest_first;
+-- nor one that compares in another way
+CREATE INDEX po_assignment_posix ON po_assignment (account_id COLLATE "POSIX", assigned_at);
+ALTER TABLE po_assignment DROP CONSTRAINT po_assignment_pkey;
+INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111001', 1, '2019-01-05');
+ALTER TABLE po_assignment ADD PRIMARY KEY (account_id, assigned_at);
+DROP INDEX po_assignment_posix;
 
 -- sums by service are exact beyond 64 bits, too
 INSERT INTO utilization (service_period, account_id, service, amount)
