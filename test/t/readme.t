@@ -54,5 +54,6 @@ if ($ENV{REWRITE_README})
 	pass('README.md is written');
 }
 
+psql($database, "DROP OWNED BY $_; DROP ROLE $_") foreach qw(finance_reader finance_biller);
 ok(index($text, contents("$FindBin::Bin/../bench/results.md")) >= 0, 'what make bench measured');
 done_testing();
