@@ -54,6 +54,20 @@ if ($ENV{REWRITE_README})
 	pass('README.md is written');
 }
 
+# what Troubleshooting calls an error of ours is one
+my $sources = join '', map { contents($_) } glob "$FindBin::Bin/../../{src/*.c,sql/*.sql}";
+$sources =~ s/\\"/"/g;
+my ($troubleshooting) = $text =~ /^## Troubleshooting\n(.*?)^## /ms;
+my %servers = map { ($_ => 1) } ('deadlock detected', 'permission denied for table ...', 'could not obtain lock on row in relation "member_account"',
+	'duplicate key value violates unique constraint "utilization_account_id_source_id_key"',
+	'query would be affected by row-level security policy for table "..."',
+	'could not access file "$libdir/creditmemo": No such file or directory');
+for my $heading ($troubleshooting =~ /^#### `(.*)`$/mg)
+{
+	my $message = join '[^\n]+?', map { quotemeta } split /\Q...\E/, $heading, -1;
+	ok($servers{$heading} || $sources =~ /(?:errmsg(?:_plural)?\(|EXCEPTION )\s*["']$message/, "error: $heading");
+}
+
 psql($database, "DROP OWNED BY $_; DROP ROLE $_") foreach qw(finance_reader finance_biller);
 ok(index($text, contents("$FindBin::Bin/../bench/results.md")) >= 0, 'what make bench measured');
 done_testing();
