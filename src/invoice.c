@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "account.h"
+#include "awaited.h"
 
 SQL_FUNCTION(issue_invoice);
 
@@ -301,7 +302,8 @@ write_invoice(Books *books, const Invoice *invoice)
  * given ones), on a new invoice.  Raises null_value_not_allowed, check_violation (not a service period,
  * an infinite invoice date), foreign_key_violation (unknown customer or account), unique_violation
  * (number used), invalid_parameter_value (another customer's account), no_data_found (nothing to
- * bill), serialization_failure above READ COMMITTED.
+ * bill), object_in_use (a statement on utilization is under way), serialization_failure above READ
+ * COMMITTED.
  */
 Datum
 issue_invoice(PG_FUNCTION_ARGS)
@@ -315,6 +317,7 @@ issue_invoice(PG_FUNCTION_ARGS)
 	Datum		result;
 
 	PreventCommandIfReadOnly("issue_invoice()");
+	refuse_unsettled_lines("issue_invoice()");
 	for (int i = 0; i < lengthof(arguments); i++)
 		require_argument(fcinfo, i, arguments[i]);
 	invoice.invoice_number = PG_GETARG_TEXT_PP(0);

@@ -13,7 +13,7 @@
 #include "utils/rel.h"
 
 #include "account.h"
-#include "trigger.h"
+#include "awaited.h"
 
 SQL_FUNCTION(stamp_credit_memo);
 SQL_FUNCTION(issue_credit_memo);
@@ -148,6 +148,7 @@ stamp_credit_memo(PG_FUNCTION_ARGS)
 	{
 		Replacements replacements = {0};
 
+		announce_statement("credit_memo", TRIGGER_EVENT_INSERT, sizeof(AwaitedStatement));
 		require_unset(books, call, tuple);
 		replace_amounts(&replacements, books, call, tuple);
 		replace_periods(&replacements, books, call, tuple);
@@ -264,24 +265,18 @@ take_statement_memo(Books *books, TupleTableSlot *row, StatementMemo *memo)
 }
 
 /*
- * The statement that updated rows of credit_memo last.  INSERT ... ON CONFLICT DO UPDATE has them locked
- * when it comes to the accounts of the rows that it inserted.
+ * In an AFTER trigger: takes the operation as done.  Returns whether the statement updates memos, too, as
+ * INSERT ... ON CONFLICT DO UPDATE does: then it has those locked when it comes to the accounts.
  */
-static TimestampTz updating_transaction = 0;
-static CommandId updating_command = InvalidCommandId;
-
-static void
-note_updating_statement(void)
-{
-	updating_transaction = GetCurrentTransactionStartTimestamp();
-	updating_command = statement_command();
-}
-
 static bool
-is_updating_statement(void)
+end_operation(TriggerEvent operation)
 {
-	return updating_transaction == GetCurrentTransactionStartTimestamp() &&
-		updating_command == statement_command();
+	AwaitedStatement *statement = take_statement("credit_memo", operation, sizeof(AwaitedStatement));
+	bool		is_updating = is_announced(statement, TRIGGER_EVENT_UPDATE);
+
+	if (statement->awaited == 0)
+		end_statement(statement);
+	return is_updating;
 }
 
 /* Makes the changes fail at once where another transaction is at work on the account. */
@@ -306,6 +301,7 @@ issue_credit_memo(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, "credit_memo", TRIGGER_EVENT_INSERT);
 	int64		max = tuplestore_tuple_count(call->tg_newtable);
+	bool		is_updating = end_operation(TRIGGER_EVENT_INSERT);
 	TransitionRows inserted;
 	StatementMemo *memos;
 	int			n = 0;
@@ -327,7 +323,7 @@ issue_credit_memo(PG_FUNCTION_ARGS)
 		int			nchanges;
 		AccountChange *changes = changes_from_memos(memos, n, true, &nchanges);
 
-		if (is_updating_statement())
+		if (is_updating)
 			do_not_wait(changes, nchanges);
 		lock_accounts(books, changes, nchanges);
 		require_po(memos, n);
@@ -365,6 +361,7 @@ keep_credit_memo(PG_FUNCTION_ARGS)
 	Replacements replacements = {0};
 	Books	   *books;
 
+	announce_statement("credit_memo", TRIGGER_EVENT_UPDATE, sizeof(AwaitedStatement));
 	books = open_books(extension_schema(fcinfo));
 	for (int column = 0; column <= MEMO_RECORDED_AT; column++)
 	{
@@ -404,10 +401,10 @@ resettle_credit_memo(PG_FUNCTION_ARGS)
 	int			n = 0;
 	Books	   *books;
 
+	(void) end_operation(TRIGGER_EVENT_UPDATE);
 	if (max == 0)
 		return PointerGetDatum(NULL);
 
-	note_updating_statement();
 	books = open_books(extension_schema(fcinfo));
 	memos = allocate_huge(max * sizeof(StatementMemo));
 	begin_transition_rows(&before, call, call->tg_oldtable);

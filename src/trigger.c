@@ -11,7 +11,6 @@
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
@@ -67,16 +66,6 @@ trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
 				 errhint("Drop the trigger \"%s\" on table \"%s\".", call->tg_trigger->tgname,
 						 RelationGetRelationName(call->tg_relation))));
 	return call;
-}
-
-/*
- * The command that the statement runs as: within a transaction each that writes has its own.  It is
- * the same for all triggers of a statement, whatever ran between them.
- */
-CommandId
-statement_command(void)
-{
-	return ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : InvalidCommandId;
 }
 
 /*

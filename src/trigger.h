@@ -13,7 +13,6 @@
 extern TriggerEvent trigger_operation(FunctionCallInfo fcinfo);
 extern TriggerData *trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event);
 
-extern CommandId statement_command(void);
 extern bool is_live(Datum recorded_at);
 extern Datum tuple_column(Books *books, BooksTable table, const TriggerData *call,
 						  HeapTuple tuple, int column, bool *isnull);

@@ -4,14 +4,12 @@
  *
  * However many lines a statement has, memory is taken for each account and period only.
  *
- * A statement may insert, update and delete (ON CONFLICT DO UPDATE, MERGE, several in WITH); the
- * server calls a trigger for each.  If each had its accounts locked and settled by itself, their ids
- * would not be locked in one order, and a line that is replaced would give credit back and take it
- * again.  So the BEFORE triggers note what is to come, and the last AFTER trigger settles all.
+ * A statement may have several AFTER triggers called, see awaited.c.  If each had its accounts locked
+ * and settled by itself, their ids would not be locked in one order, and a line that is replaced would
+ * give credit back and take it again.  So the last one settles all.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -19,83 +17,20 @@
 #include "utils/rel.h"
 
 #include "settle.h"
-#include "trigger.h"
+#include "awaited.h"
 
 SQL_FUNCTION(await_utilization);
 SQL_FUNCTION(apply_utilization);
 
-/* ---------------------------------------------------------------------------------------------
- * Statements
- * ---------------------------------------------------------------------------------------------
- */
-
 struct line_sums_hash;
 
-/* A statement on utilization, from its first trigger to its last. */
-typedef struct Statement
+/* What has been taken up of a statement on utilization. */
+typedef struct LinesStatement
 {
-	struct Statement *outer;	/* whose triggers or functions run this one, or an older one */
-	CommandId	command;
-	int			awaited;		/* a bit for each operation whose AFTER trigger is to come */
-	MemoryContext context;		/* all of it lives here */
-	MemoryContextCallback forget;
+	AwaitedStatement common;
 	struct line_sums_hash *sums;	/* null: none has been called with lines */
 	List	   *new_lines;		/* NewLines that may have to be numbered */
-} Statement;
-
-static Statement *innermost_statement = NULL;
-
-/* Memory context callback: the statement has ended, or its (sub)transaction was aborted. */
-static void
-forget_statement(void *arg)
-{
-	for (Statement **link = &innermost_statement; *link != NULL; link = &(*link)->outer)
-		if (*link == arg)
-		{
-			*link = (*link)->outer;
-			break;
-		}
-}
-
-/*
- * Transaction callback: at its end no statement awaits a trigger, unless it was stopped half way.  The
- * server does so for a caller who asks for no more than so many rows RETURNING; the lines are there,
- * but no trigger will ever be called for them.
- */
-static void
-refuse_stopped_statements(XactEvent event, void *arg)
-{
-	if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
-		innermost_statement != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-				 errmsg("a statement on utilization was stopped before its lines were settled"),
-				 errdetail("Its triggers AFTER INSERT, UPDATE or DELETE have not been called."),
-				 errhint("Let INSERT, UPDATE and DELETE ... RETURNING run to their end, without a limit of rows, and enable the triggers of utilization all or none.")));
-}
-
-static Statement *
-begin_statement(void)
-{
-	static bool listening = false;
-	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "creditmemo statement",
-												  ALLOCSET_SMALL_SIZES);
-	Statement  *statement = MemoryContextAllocZero(context, sizeof(Statement));
-
-	if (!listening)
-	{
-		RegisterXactCallback(refuse_stopped_statements, NULL);
-		listening = true;
-	}
-	statement->outer = innermost_statement;
-	statement->command = statement_command();
-	statement->context = context;
-	statement->forget.func = forget_statement;
-	statement->forget.arg = statement;
-	MemoryContextRegisterResetCallback(context, &statement->forget);
-	innermost_statement = statement;
-	return statement;
-}
+} LinesStatement;
 
 /*
  * await_utilization() returns trigger: BEFORE INSERT, UPDATE OR DELETE ON utilization, FOR EACH
@@ -105,37 +40,10 @@ Datum
 await_utilization(PG_FUNCTION_ARGS)
 {
 	TriggerEvent operation = trigger_operation(fcinfo);
-	Statement  *statement = innermost_statement;
 
 	(void) trigger_call(fcinfo, "utilization", operation | TRIGGER_EVENT_BEFORE);
-	if (statement == NULL || statement->command != statement_command())
-		statement = begin_statement();
-	statement->awaited |= 1 << operation;
+	(void) announce_statement("utilization", operation, sizeof(LinesStatement));
 	return PointerGetDatum(NULL);
-}
-
-/*
- * The statement that an AFTER trigger belongs to.  The BEFORE trigger of a foreign key's ON DELETE
- * CASCADE ran as a later command than the AFTER trigger, which is called with those of the statement
- * that deletes what is referred to.  A statement that nobody has announced, because the BEFORE
- * trigger is disabled, stands for itself.
- */
-static Statement *
-get_statement(TriggerEvent operation)
-{
-	Statement  *cascaded = NULL;
-
-	for (Statement *statement = innermost_statement; statement != NULL;
-		 statement = statement->outer)
-	{
-		if ((statement->awaited & 1 << operation) == 0)
-			continue;
-		if (statement->command == statement_command())
-			return statement;
-		if (cascaded == NULL && statement->command > statement_command())
-			cascaded = statement;
-	}
-	return cascaded != NULL ? cascaded : begin_statement();
 }
 
 /* ---------------------------------------------------------------------------------------------
@@ -350,14 +258,14 @@ line_key(Lines *lines, TransitionRows *rows)
 }
 
 static LineSum *
-get_line_sum(Statement *statement, LineKey key)
+get_line_sum(LinesStatement *statement, LineKey key)
 {
 	bool		found;
 	LineSum    *sum = line_sums_insert(statement->sums, key, &found);
 
 	if (!found)
 	{
-		sum->key.account_id = copy_text(PointerGetDatum(key.account_id), statement->context);
+		sum->key.account_id = copy_text(PointerGetDatum(key.account_id), statement->common.context);
 		sum->may_free = false;
 		sum->first_new_no = sum->last_new_no = 0;
 		memset(&sum->sum, 0, sizeof(PeriodChange));
@@ -390,7 +298,7 @@ widen(int32 *first, int32 *last, int32 billing_no)
 }
 
 static void
-take_new_line(Statement *statement, Lines *lines)
+take_new_line(LinesStatement *statement, Lines *lines)
 {
 	LineSum    *sum = get_line_sum(statement, line_key(lines, &lines->new));
 
@@ -403,7 +311,7 @@ take_new_line(Statement *statement, Lines *lines)
 }
 
 static void
-take_old_line(Statement *statement, Lines *lines)
+take_old_line(LinesStatement *statement, Lines *lines)
 {
 	LineSum    *sum = get_line_sum(statement, line_key(lines, &lines->old));
 
@@ -415,10 +323,10 @@ take_old_line(Statement *statement, Lines *lines)
 
 /* Adds what an operation changed to the statement's sums, exactly. */
 static void
-sum_lines(Statement *statement, Lines *lines)
+sum_lines(LinesStatement *statement, Lines *lines)
 {
 	if (statement->sums == NULL)
-		statement->sums = line_sums_create(statement->context, 8, NULL);
+		statement->sums = line_sums_create(statement->common.context, 8, NULL);
 	while (next_line(lines))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(lines->line_context);
@@ -522,7 +430,7 @@ number_lines(Lines *lines, line_sums_hash *sums)
 
 /* Settles the accounts of which the statement changed lines. */
 static void
-settle_statement(Statement *statement, Books *books, const TriggerData *call)
+settle_statement(LinesStatement *statement, Books *books, const TriggerData *call)
 {
 	int			nchanges;
 	AccountChange *changes = changes_from_sums(statement->sums, &nchanges);
@@ -545,9 +453,9 @@ settle_statement(Statement *statement, Books *books, const TriggerData *call)
 
 /* Notes that the operation gave the table lines that may have to be numbered. */
 static void
-note_new_lines(Statement *statement, const TriggerData *call)
+note_new_lines(LinesStatement *statement, const TriggerData *call)
 {
-	MemoryContext caller = MemoryContextSwitchTo(statement->context);
+	MemoryContext caller = MemoryContextSwitchTo(statement->common.context);
 	NewLines   *new_lines = palloc(sizeof(NewLines));
 
 	new_lines->old = call->tg_oldtable;
@@ -558,7 +466,7 @@ note_new_lines(Statement *statement, const TriggerData *call)
 
 /* Takes up what an operation changed. */
 static void
-take_operation(Statement *statement, Books *books, const TriggerData *call)
+take_operation(LinesStatement *statement, Books *books, const TriggerData *call)
 {
 	Lines		lines;
 
@@ -592,11 +500,10 @@ apply_utilization(PG_FUNCTION_ARGS)
 {
 	TriggerEvent operation = trigger_operation(fcinfo);
 	TriggerData *call = trigger_call(fcinfo, "utilization", operation);
-	Statement  *statement = get_statement(operation);
-	bool		is_last;
+	LinesStatement *statement = (LinesStatement *)
+		take_statement("utilization", operation, sizeof(LinesStatement));
+	bool		is_last = statement->common.awaited == 0;
 
-	statement->awaited &= ~(1 << operation);
-	is_last = statement->awaited == 0;
 	if (!is_empty(call) || (is_last && statement->sums != NULL))
 	{
 		Books	   *books = open_books(extension_schema(fcinfo));
@@ -608,6 +515,6 @@ apply_utilization(PG_FUNCTION_ARGS)
 		close_books(books);
 	}
 	if (is_last)
-		MemoryContextDelete(statement->context);
+		end_statement(&statement->common);
 	return PointerGetDatum(NULL);
 }

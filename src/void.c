@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "account.h"
+#include "awaited.h"
 
 SQL_FUNCTION(void_memo);
 SQL_FUNCTION(void_invoice);
@@ -518,7 +519,8 @@ void_locked_invoice(Books *books, text *invoice_number, text *reason)
  * Takes the billings off the invoice; they are open again, with what came after them folded in, and
  * are settled anew (rule Voided).  Raises null_value_not_allowed and check_violation (no reason),
  * no_data_found (no such invoice), object_not_in_prerequisite_state (void already, a closed period, a
- * later billing is invoiced, an account has moved), serialization_failure above READ COMMITTED.
+ * later billing is invoiced, an account has moved), object_in_use (a statement on utilization is under
+ * way), serialization_failure above READ COMMITTED.
  */
 Datum
 void_invoice(PG_FUNCTION_ARGS)
@@ -531,6 +533,7 @@ void_invoice(PG_FUNCTION_ARGS)
 	Datum		result;
 
 	PreventCommandIfReadOnly("void_invoice()");
+	refuse_unsettled_lines("void_invoice()");
 	reason = get_reason(fcinfo, 1);
 	lock_accounts_and_lines(schema, invoice_number);
 	books = open_books(schema);

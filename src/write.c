@@ -315,7 +315,9 @@ insert_row(Books *books, BooksTable table, const RowValues *values)
 	memset(open->written->tts_isnull, true,
 		   open->written->tts_tupleDescriptor->natts * sizeof(bool));
 	store_values(open, values);
+	books->is_writing_unreadable = !open->insert.is_readable;
 	ExecSimpleRelationInsert(target, books->estate, open->written);
+	books->is_writing_unreadable = false;
 	require_written(open);
 }
 

@@ -76,6 +76,29 @@ DROP TABLE public.bill;
 ALTER TABLE utilization DISABLE TRIGGER utilization_apply;
 INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-01', '000011111003', 'Amazon EC2', 1);
 ALTER TABLE utilization ENABLE TRIGGER utilization_apply;
+ALTER TABLE credit_memo DISABLE TRIGGER credit_memo_issue;
+INSERT INTO credit_memo (account_id, amount, redeemed_on) VALUES ('000011111003', 1, '2019-01-05');
+ALTER TABLE credit_memo ENABLE TRIGGER credit_memo_issue;
+ALTER TABLE credit_memo DISABLE TRIGGER credit_memo_resettle;
+UPDATE credit_memo SET expires_on = '2019-01-31' WHERE account_id = '000011111000';
+ALTER TABLE credit_memo ENABLE TRIGGER credit_memo_resettle;
+-- nor read before it is
+\set SHOW_CONTEXT never
+CREATE FUNCTION public.void_meanwhile() RETURNS numeric LANGUAGE sql AS $$
+	SELECT 1.0 FROM creditmemo.void_invoice('SI0', 'wrong');
+$$;
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-10-01', '000011111003', 'Amazon EC2', 10);
+SELECT invoice_number FROM issue_invoice('SI0', 'ACME', '2019-10-01', '2019-11-05');
+INSERT INTO utilization (service_period, account_id, service, amount) SELECT '2019-10-01', '000011111003', 'Amazon EC2', public.void_meanwhile();
+UPDATE utilization SET service = 'Amazon S3', amount = 9 + public.void_meanwhile() WHERE service_period = '2019-10-01';
+DELETE FROM utilization WHERE service_period = '2019-10-01' AND amount > public.void_meanwhile();
+INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-10-01', '000011111003', 'Amazon EC2', 1)
+	RETURNING issue_invoice('SI00', 'ACME', '2019-10-01', '2019-11-05');
+SELECT account_id, service, utilization FROM invoice_line WHERE invoice_number = 'SI0';
+SELECT invoice_number FROM void_invoice('SI0', 'wrong');
+DELETE FROM utilization WHERE service_period = '2019-10-01';
+DROP FUNCTION public.void_meanwhile();
+\set SHOW_CONTEXT errors
 ALTER TABLE utilization DISABLE TRIGGER utilization_await;
 INSERT INTO utilization (service_period, account_id, service, amount) VALUES ('2019-01-01', '000011111003', 'Amazon EC2', 1);
 ALTER TABLE utilization ENABLE TRIGGER utilization_await;

@@ -425,11 +425,13 @@ LANGUAGE sql AS $$
 		VALUES (%L, %L, ''Amazon EC2'', %L, %L)', month, account, amount, source))
 $$;
 ALTER TABLE creditmemo.billing ADD CONSTRAINT at_most_a_thousand CHECK (utilization < 1000);
+ALTER TABLE creditmemo.memo_entry ADD CONSTRAINT enough CHECK (balance_after > 4000) NOT VALID;
 ALTER TABLE creditmemo.credit_memo ADD CONSTRAINT at_least_a_thousand CHECK (balance = 0 OR balance > 3200);
 SET ROLE regress_loader;
 SELECT public.load('1');
 SELECT public.load('500');
 SELECT public.load('55.55');
+SELECT public.load('150', '2019-09-01');
 SELECT public.load('1', source => 'mine');
 SELECT public.load('-5000', '2019-01-01');
 SELECT public.load('999999999999999');
@@ -442,6 +444,7 @@ SELECT public.load('500');
 RESET ROLE;
 ALTER TABLE creditmemo.billing DROP CONSTRAINT at_most_a_thousand;
 ALTER TABLE creditmemo.credit_memo DROP CONSTRAINT at_least_a_thousand;
+ALTER TABLE creditmemo.memo_entry DROP CONSTRAINT enough;
 SELECT * FROM creditmemo.verify();
 
 DROP SCHEMA hostile CASCADE;
