@@ -36,6 +36,8 @@ BEGIN
 			creditmemo.invoice_html(text),
 			creditmemo.statement_html(text, date, date, text), creditmemo.statement_text(text, date, date, text)
 		TO %1$s;
+		-- for tables and views that are made of ours
+		GRANT USAGE ON TYPE creditmemo.money_amount, creditmemo.service_period TO %1$s;
 		$grants$, grant_reader.role);
 END
 $$;
@@ -86,13 +88,16 @@ COMMENT ON FUNCTION creditmemo.grant_biller(regrole) IS
 'Lets a role, and whoever is a member of it, do the work of billing: read all, write what is not kept by triggers, import bills and call all functions. Balances, billings and entries it cannot write, nor the letterhead and the wording of e-mails';
 
 REVOKE ALL ON FUNCTION creditmemo.grant_reader(regrole), creditmemo.grant_biller(regrole) FROM PUBLIC;
+-- an operator for one of these types would be taken before the server's own by whoever compares our columns
+REVOKE ALL ON TYPE creditmemo.money_amount, creditmemo.service_period, creditmemo.bill_import FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------
 -- Row security
 -- ---------------------------------------------------------------------------------------------
 
 /*
- * Where policies hide rows, sums and comparisons would be wrong without a word: better an error.
+ * Where policies hide rows, sums and comparisons would be wrong without a word: better an error.  So it is with
+ * those on the source of an import, and with documents.
  */
 ALTER FUNCTION creditmemo.verify() SET row_security = off;
 ALTER FUNCTION creditmemo.predicted_allocation(text, date) SET row_security = off;
@@ -102,3 +107,8 @@ ALTER FUNCTION creditmemo.compare_bill() SET row_security = off;
 ALTER FUNCTION creditmemo.lock_bill_changes() SET row_security = off;
 ALTER FUNCTION creditmemo.book_bill_charges() SET row_security = off;
 ALTER FUNCTION creditmemo.book_bill_credits() SET row_security = off;
+ALTER FUNCTION creditmemo.stage_bill(regclass, text) SET row_security = off;
+ALTER FUNCTION creditmemo.compose_email(text) SET row_security = off;
+ALTER FUNCTION creditmemo.invoice_html(text) SET row_security = off;
+ALTER FUNCTION creditmemo.statement_html(text, date, date, text) SET row_security = off;
+ALTER FUNCTION creditmemo.statement_text(text, date, date, text) SET row_security = off;

@@ -766,6 +766,7 @@ DECLARE
 	found text[];
 	type regtype;
 	category "char";
+	as_text text;
 BEGIN
 	FOREACH candidate IN ARRAY names LOOP
 		SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum), min(a.atttypid::oid), min(t.typcategory)
@@ -785,18 +786,20 @@ BEGIN
 		WHILE (SELECT t.typtype FROM pg_type t WHERE t.oid = type) = 'd' LOOP
 			SELECT t.typbasetype INTO type FROM pg_type t WHERE t.oid = type;
 		END LOOP;
+		-- a cast of somebody's own type would run his function as whoever imports; its output does not
+		as_text := format(CASE WHEN type::oid < 16384 THEN '%s::text' ELSE 'concat(%s)' END, found[1]);
 		IF kind = 'amount' THEN
 			-- of a floating point number what it reads as, not its first 15 digits
 			RETURN format(CASE WHEN category = 'N' AND type NOT IN ('real'::regtype, 'double precision'::regtype)
-							   THEN '%s::numeric' ELSE 'nullif(%s::text, '''')::numeric' END, found[1]);
+							   THEN '%1$s::numeric' ELSE 'nullif(%2$s, '''')::numeric' END, found[1], as_text);
 		END IF;
 		RETURN format(CASE
-			WHEN kind = 'month' AND type = 'timestamptz'::regtype THEN 'left((%s AT TIME ZONE ''UTC'')::text, 7)'
+			WHEN kind = 'month' AND type = 'timestamptz'::regtype THEN 'left((%1$s AT TIME ZONE ''UTC'')::text, 7)'
 			-- one character more, to tell a month from a number that begins like one
-			WHEN kind = 'month' THEN 'nullif(rtrim(left(%s::text, 8), ''-''), '''')'
+			WHEN kind = 'month' THEN 'nullif(rtrim(left(%2$s, 8), ''-''), '''')'
 			-- a number has lost the zeros that an account id begins with
-			WHEN kind = 'account' AND category = 'N' THEN 'lpad(%1$s::text, greatest(length(%1$s::text), 12), ''0'')'
-			ELSE 'nullif(%s::text, '''')' END || ' COLLATE "C"', found[1]);
+			WHEN kind = 'account' AND category = 'N' THEN 'lpad(%2$s, greatest(length(%2$s), 12), ''0'')'
+			ELSE 'nullif(%2$s, '''')' END || ' COLLATE "C"', found[1], as_text);
 	END LOOP;
 	RETURN 'NULL::text';
 END
@@ -1015,7 +1018,7 @@ BEGIN
 	-- what earlier imports of the bill have booked, each line numbered from 1 among those of its key
 	CREATE TEMP TABLE creditmemo_booked_line ON COMMIT DROP AS
 	SELECT b.bill_key, u.account_id, substr(k.key, strpos(k.key, ':') + 1) AS line_key,
-		split_part(k.key, ':', 1)::integer AS no,
+		split_part(k.key, ':', 1)::numeric AS no,
 		u.service_period, u.utilization_id, u.billing_no, u.service, u.creditable, u.amount
 	FROM (SELECT DISTINCT l.bill_key, l.payer_account_id, l.billing_period FROM pg_temp.creditmemo_bill l) b
 	JOIN creditmemo.bill_account a ON a.payer_account_id = b.payer_account_id AND a.billing_period = b.billing_period
@@ -1023,7 +1026,8 @@ BEGIN
 		-- begins with the bill's key: after the colon that it ends with comes the semicolon
 		AND u.source_id >= b.bill_key AND u.source_id < left(b.bill_key, -1) || ';'
 	CROSS JOIN LATERAL substr(u.source_id, length(b.bill_key) + 1) AS k (key)
-	WHERE k.key ~ '^[0-9]+:';
+	-- whoever may insert lines may give them keys like these
+	WHERE k.key ~ '^[1-9][0-9]*:(?!0000)[0-9]{4}-(0[1-9]|1[0-2]):';
 	GET DIAGNOSTICS lines = ROW_COUNT;
 	ANALYZE pg_temp.creditmemo_booked_line;
 	RAISE NOTICE 'comparing with % lines of earlier imports', lines;

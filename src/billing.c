@@ -339,7 +339,10 @@ get_service(Period *period, const text *service)
 	return total;
 }
 
-/* Reads what each service was charged over the period, and what limited memos have paid of it. */
+/*
+ * Reads what each service that limited memos name was charged over the period, and what they have paid of it;
+ * of other services there may be very many.
+ */
 void
 read_services(Account *account, Period *period)
 {
@@ -354,14 +357,20 @@ read_services(Account *account, Period *period)
 	if (period->nservices >= 0)
 		return;
 	period->nservices = 0;
+	for (int i = 0; i < account->nmemos; i++)
+		for (int j = 0; j < account->memos[i].nservices; j++)
+			(void) get_service(period, account->memos[i].services[j]);
 
 	begin_rows(&rows, books, LINES_OF_PERIOD, ForwardScanDirection, 2, line_keys);
 	while (next_row(&rows))
 		if (DatumGetBool(get_required_column(books, UTILIZATION, rows.row, LINE_CREDITABLE)))
 		{
+			ServiceTotal *total;
+
 			service = get_required_column(books, UTILIZATION, rows.row, LINE_SERVICE);
-			get_service(period, DatumGetTextPP(service))->charged +=
-				get_cents(books, UTILIZATION, rows.row, LINE_AMOUNT);
+			total = find_service(period, DatumGetTextPP(service));
+			if (total != NULL)
+				total->charged += get_cents(books, UTILIZATION, rows.row, LINE_AMOUNT);
 		}
 	end_rows(&rows);
 

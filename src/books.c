@@ -401,6 +401,14 @@ extension_schema(FunctionCallInfo fcinfo)
 	return get_func_namespace(fcinfo->flinfo->fn_oid);
 }
 
+/* Raises the server's error where a function that writes is called and nothing may be written. */
+void
+require_writable_transaction(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+}
+
 /*
  * New books, with the executor state that the server's own functions want for writing.  Its range table
  * has a place for each table, see declare_table().

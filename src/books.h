@@ -124,6 +124,7 @@ typedef enum BooksLookup
 #define MAX_LOOKUP_COLUMNS 3
 
 extern Oid	extension_schema(FunctionCallInfo fcinfo);
+extern void require_writable_transaction(const char *function);
 extern Books *open_books(Oid schema);
 extern void close_books(Books *books);
 extern void look_again(Books *books);

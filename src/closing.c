@@ -224,7 +224,7 @@ close_period(PG_FUNCTION_ARGS)
 {
 	Closing		closing = {0};
 
-	PreventCommandIfReadOnly("close_period()");
+	require_writable_transaction("close_period()");
 	begin_closing(fcinfo, &closing);
 	PG_RETURN_DATUM(close_accounts(&closing));
 }
@@ -241,7 +241,7 @@ reopen_period(PG_FUNCTION_ARGS)
 {
 	Closing		closing = {0};
 
-	PreventCommandIfReadOnly("reopen_period()");
+	require_writable_transaction("reopen_period()");
 	begin_closing(fcinfo, &closing);
 	closing.reopen = true;
 	closing.reason = get_reason(fcinfo, 2);

@@ -316,7 +316,7 @@ issue_invoice(PG_FUNCTION_ARGS)
 	Books	   *books;
 	Datum		result;
 
-	PreventCommandIfReadOnly("issue_invoice()");
+	require_writable_transaction("issue_invoice()");
 	refuse_unsettled_lines("issue_invoice()");
 	for (int i = 0; i < lengthof(arguments); i++)
 		require_argument(fcinfo, i, arguments[i]);

@@ -113,7 +113,7 @@ void_memo(PG_FUNCTION_ARGS)
 	Books	   *books;
 	Datum		result;
 
-	PreventCommandIfReadOnly("void_memo()");
+	require_writable_transaction("void_memo()");
 	change.void_reason = get_reason(fcinfo, 1);
 	books = open_books(extension_schema(fcinfo));
 	change.account_id = account_of_memo(books, memo_number,
@@ -532,7 +532,7 @@ void_invoice(PG_FUNCTION_ARGS)
 	Books	   *books;
 	Datum		result;
 
-	PreventCommandIfReadOnly("void_invoice()");
+	require_writable_transaction("void_invoice()");
 	refuse_unsettled_lines("void_invoice()");
 	reason = get_reason(fcinfo, 1);
 	lock_accounts_and_lines(schema, invoice_number);

@@ -66,6 +66,7 @@ SELECT count(*) FROM creditmemo.memo_balance;
 RESET ROLE;
 REVOKE ALL ON ALL TABLES IN SCHEMA creditmemo FROM regress_reader;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA creditmemo FROM regress_reader;
+REVOKE ALL ON TYPE creditmemo.money_amount, creditmemo.service_period FROM regress_reader;
 REVOKE ALL ON SCHEMA creditmemo FROM regress_reader;
 DROP ROLE regress_reader, regress_ana;
 CREATE ROLE regress_reader;
@@ -271,6 +272,56 @@ RESET ROLE;
 SELECT public.books() = :'before' AS unchanged;
 
 -- ---------------------------------------------------------------------------------------------
+-- Bills that others have prepared
+-- ---------------------------------------------------------------------------------------------
+
+-- a column whose type has a cast: no function of its owner runs as whoever imports
+SET ROLE "regress_the biller";
+CREATE TYPE public.word AS (w text);
+CREATE FUNCTION public.word_text(public.word) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'caught'; END $$;
+CREATE CAST (public.word AS text) WITH FUNCTION public.word_text(public.word);
+CREATE TABLE public.others_bill AS
+SELECT '999999999999' AS billingaccountid, '000033334444' AS subaccountid, 8.125 AS billedcost, 'USD' AS billingcurrency,
+	'Usage' AS chargecategory, ROW('EC2')::public.word AS servicename, '' AS chargedescription, date '2019-09-01' AS billingperiodstart;
+RESET ROLE;
+SELECT lines_inserted FROM creditmemo.import_focus('public.others_bill');
+SELECT service FROM creditmemo.utilization WHERE service_period = '2019-09-01';
+DROP TABLE public.others_bill;
+DROP TYPE public.word CASCADE;
+-- a loader's line with a key as an import gives, but for what it says
+CREATE TABLE public.bill_of_october AS
+SELECT '999999999999' AS billingaccountid, '000033334444' AS subaccountid, 8.12 AS billedcost, 'USD' AS billingcurrency,
+	'Usage' AS chargecategory, 'Amazon EC2' AS servicename, '' AS chargedescription, date '2019-10-01' AS billingperiodstart;
+SELECT lines_inserted FROM creditmemo.import_focus('public.bill_of_october');
+SET ROLE regress_loader;
+INSERT INTO creditmemo.utilization (service_period, account_id, service, amount, source_id)
+SELECT '2019-10-01', '000033334444', 'Amazon EC2', 1, 'aws:999999999999:2019-10:' || key
+FROM unnest('{99999999999:2019-10:charge:Amazon S3,2147483647:2019-10:charge:Amazon EC2,1:garbage:charge:x,1:0000-01:charge:x,1:2019-13:charge:x,01:2019-10:charge:Amazon EC2}'::text[]) key;
+RESET ROLE;
+SELECT lines_inserted, lines_withdrawn, lines_unchanged FROM creditmemo.import_focus('public.bill_of_october');
+SELECT invoice_number FROM creditmemo.issue_invoice('SI-O', 'ACME', '2019-10-01', '2019-11-05', '{000033334444}');
+UPDATE public.bill_of_october SET billedcost = 100;
+SELECT lines_inserted, lines_withdrawn FROM creditmemo.import_focus('public.bill_of_october');
+SELECT lines_inserted, lines_withdrawn FROM creditmemo.import_focus('public.bill_of_october');
+-- policies on the source: a part of a bill is none
+GRANT SELECT ON public.bill_of_october TO "regress_the biller";
+ALTER TABLE public.bill_of_october ENABLE ROW LEVEL SECURITY;
+SET ROLE "regress_the biller";
+SELECT public.try('SELECT * FROM creditmemo.import_focus(''public.bill_of_october'')');
+RESET ROLE;
+DROP TABLE public.bill_of_october;
+SELECT * FROM creditmemo.verify();
+
+-- who may not use our types cannot put operators on them in a schema where they would be found first
+SET ROLE regress_loader;
+SELECT public.try('CREATE FUNCTION pg_temp.equal(creditmemo.service_period, creditmemo.service_period) RETURNS boolean LANGUAGE sql AS ''SELECT true''');
+SELECT public.try('CREATE TEMP TABLE mine (amount creditmemo.money_amount)');
+SET ROLE regress_reader;
+CREATE TEMP TABLE kept AS SELECT * FROM creditmemo.unbilled;
+DROP TABLE kept;
+RESET ROLE;
+
+-- ---------------------------------------------------------------------------------------------
 -- Names that shadow ours
 -- ---------------------------------------------------------------------------------------------
 
@@ -382,6 +433,8 @@ INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
 SELECT invoice_number FROM creditmemo.issue_invoice('SI6', 'ACME', '2019-06-01', '2019-07-05');
 SELECT public.try('SELECT * FROM creditmemo.verify()');
 SELECT public.try('SELECT * FROM creditmemo.import_focus(''public.bill_of_may'')');
+SELECT public.try(format('SELECT creditmemo.%s', document))
+FROM unnest('{invoice_html(''SI2''),email_text(''SI2''),statement_html(''000011111234''),statement_text(''000011111234'')}'::text[]) document;
 SELECT public.try('SELECT * FROM creditmemo.defw_waiver(''999999999999'', ''2019-01-01'', ''{Amazon EC2}'')');
 SELECT public.try('SELECT * FROM creditmemo.predicted_allocation(''999999999999'', ''2019-01-01'')');
 RESET ROLE;
