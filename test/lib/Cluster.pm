@@ -6,6 +6,7 @@ package Cluster;
 use strict;
 use warnings;
 use File::Temp 'tempdir';
+use IO::Socket::INET;
 
 my @clusters;
 my $directory;
@@ -24,13 +25,17 @@ sub new
 	print $file "$ENV{PGPASSWORD}\n";
 	close $file;
 	to_server($password);
-	to_server($options{from}) if $options{from};
+	if ($options{from})
+	{
+		write_configuration($options{from});
+		to_server($options{from});
+	}
 	my @initdb = $options{from} ? () : ('--', "--username=$ENV{PGUSER}", "--pwfile=$password", '--nosync', '--locale=C.UTF-8',
 		'--encoding=UTF8', @{ $options{initdb} // [] });
-	command('pg_createcluster', '--quiet', '-d', $self->{data}, '-l', $self->{log}, '--start-conf=manual',
+	$self->{port} = free_port();
+	command('pg_createcluster', '--quiet', '--port', $self->{port}, '-d', $self->{data}, '-l', $self->{log}, '--start-conf=manual',
 		(map { ('--pgoption', "$_=$settings{$_}") } sort keys %settings), $self->{version}, $name, @initdb);
 	push @clusters, $self;
-	chomp($self->{port} = `pg_conftool -s $self->{version} $name show port`);
 	return $self;
 }
 
@@ -45,10 +50,12 @@ sub log
 	return join '', <$file>;
 }
 
+# Changes postgresql.conf; undef is the default.
 sub set
 {
 	my ($self, %settings) = @_;
-	command('pg_conftool', $self->{version}, $self->{name}, 'set', $_, $settings{$_}) foreach sort keys %settings;
+	command('pg_conftool', $self->{version}, $self->{name},
+		defined $settings{$_} ? ('set', $_, $settings{$_}) : ('remove', $_)) foreach sort keys %settings;
 }
 
 sub start { my ($self) = @_; command('pg_ctlcluster', $self->{version}, $self->{name}, 'start') }
@@ -96,6 +103,34 @@ sub place
 	return $directory;
 }
 
+# One above the environment's, so that tests that run at the same time on other servers do not meet.
+sub free_port
+{
+	for my $port ($ENV{PGPORT} + 1 + @clusters .. 65535)
+	{
+		return $port if !-e "/var/run/postgresql/.s.PGSQL.$port.lock" && !grep({ $_->{port} == $port } @clusters)
+		  && IO::Socket::INET->new(LocalAddr => 'localhost', LocalPort => $port, Listen => 1, ReuseAddr => 1);
+	}
+	die 'no port is free';
+}
+
+# A data directory brings its configuration with it; Debian's keep it elsewhere.
+sub write_configuration
+{
+	my ($data) = @_;
+	my %files = ('postgresql.conf' => '', 'pg_ident.conf' => '', 'pg_hba.conf' => <<'CONF');
+local all all peer
+host all all localhost scram-sha-256
+host replication all localhost scram-sha-256
+CONF
+	for my $name (keys %files)
+	{
+		open my $file, '>', "$data/$name" or die "$data/$name: $!";
+		print $file $files{$name};
+		close $file;
+	}
+}
+
 # Where servers find the extension, as test/with-server says.
 sub extension_settings { return map { /^([^=]+)=(.*)$/ } split ' ', $ENV{EXTENSION_SETTINGS} // '' }
 
@@ -104,7 +139,10 @@ sub command
 	my (@command) = @_;
 	my $output = '';
 	open my $pipe, '-|', 'sh', '-c', 'cd / && exec "$@" 2>&1', '--', @command or die "$command[0]: $!";
-	$output .= $_ while <$pipe>;
+	while (my $line = <$pipe>)
+	{
+		$output .= $line;
+	}
 	close $pipe or die "@command: $output";
 	return $output;
 }

@@ -1,104 +1,122 @@
-# What pg_dump writes, psql and pg_restore give back: every table and document equal, nothing paid
-# twice, and the next insert works.
+# What pg_dump writes, psql and pg_restore give back, in every form and way: every table, document and sequence equal,
+# nothing paid twice, and the next statements do what they do in the original.
+#
+# pg_restore with several jobs and single INSERTs need SET session_replication_role: see the README.
 
 use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
+use Copies qw(write_books go_on contents documents sequences outcome is_copy);
 use File::Temp;
 use Psql qw(new_database psql run_ok books_are_sound);
 use Test::More;
 
+my $directory = File::Temp->newdir;
+
+sub dump_file { return "$directory/" . join '_', map { s/\W//gr } @_ }
+
+# Dumps a database with these options, once, and returns the file.
+sub dumped
+{
+	my ($database, @options) = @_;
+	my $file = dump_file($database, @options);
+	run_ok("pg_dump @options", 'pg_dump', '-w', @options, '-f', $file, $database) unless -e $file;
+	return $file;
+}
+
+# Restores a file with psql or pg_restore, whichever it is for; the test passes if that succeeds.
+sub restored
+{
+	my ($database, $file, @options) = @_;
+	my @command = $file =~ /_F[cd]/ ? ('pg_restore', '--exit-on-error') : ('psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f');
+	run_ok("$command[0] @options", @command, $file, '-d', $database, @options);
+}
+
+sub without_triggers(&)
+{
+	local $ENV{PGOPTIONS} = '-c session_replication_role=replica';
+	return $_[0]->();
+}
+
 my $original = new_database('creditmemo_dump');
-psql($original, <<'END');
-SET search_path = creditmemo;
-INSERT INTO customer (customer_id, name) VALUES ('ACME', 'Acme');
-INSERT INTO payer_account VALUES ('999999999999');
-INSERT INTO member_account (account_id, payer_account_id, customer_id)
-	SELECT lpad(n::text, 12, '0'), '999999999999', 'ACME' FROM generate_series(1, 50) n;
-INSERT INTO po_assignment (account_id, po_number) SELECT account_id, 'PO' FROM member_account;
-INSERT INTO credit_memo (account_id, amount, redeemed_on, services)
-	SELECT account_id, 30, '2019-01-01', CASE WHEN account_id::int % 3 = 0 THEN '{Amazon EC2}'::text[] END
-	FROM member_account;
-INSERT INTO utilization (service_period, account_id, service, amount, source_id)
-	SELECT '2019-01-01', account_id, 'Amazon EC2', 10 + n, n
-	FROM member_account, generate_series(1, 3) n;
-SELECT count(*) FROM issue_invoice('SI1', 'ACME', '2019-01-01', '2019-02-05');
-INSERT INTO utilization (service_period, account_id, service, amount)
-	SELECT '2019-01-01', account_id, 'Amazon EC2', -25 FROM member_account;
-INSERT INTO utilization (service_period, account_id, service, amount)
-	SELECT '2019-02-01', account_id, 'Amazon S3', 7 FROM member_account;
-INSERT INTO provider_credit (account_id, payer_account_id, service_period, amount)
-	VALUES ('000000000001', '999999999999', '2019-01-01', -5);
-UPDATE utilization SET amount = 8 WHERE service_period = '2019-02-01' AND account_id < '000000000010';
-SELECT count(*) FROM issue_invoice('SI2', 'ACME', '2019-01-01', '2019-02-06', '{000000000003,000000000004}');
-SELECT count(*) FROM void_invoice('SI2', 'wrong');
-SELECT count(*) FROM void_invoice('SI1', 'wrong, too');
-SELECT count(*) FROM issue_invoice('SI3', 'ACME', '2019-01-01', '2019-02-07');
-INSERT INTO utilization (service_period, account_id, service, amount)
-	SELECT '2019-01-01', account_id, 'Amazon EC2', 3 FROM member_account WHERE account_id < '000000000010';
-INSERT INTO credit_memo (account_id, memo_number, amount, redeemed_on, expires_on)
-	VALUES ('000000000001', 'ends', 5, '2018-12-01', '2018-12-15');
-SELECT count(*) FROM void_memo('CM2', 'wrong');
-SELECT close_period('2018-12-01');
-INSERT INTO seller (name, logo) VALUES ('Northwind', 'data:image/png;base64,iVBORw0KGgo=');
-INSERT INTO email_template (customer_id, subject, text)
-	VALUES (NULL, '{invoice_number}', E'Dear {{customer_name}},\n\n{summary}'), ('ACME', NULL, '{balances}');
-END
-books_are_sound($original);
+write_books($original);
+psql($original, <<'SQL');
+DROP ROLE IF EXISTS regress_dump_reader;
+CREATE ROLE regress_dump_reader;
+GRANT USAGE ON SCHEMA creditmemo TO regress_dump_reader;
+GRANT SELECT ON creditmemo.memo_balance TO regress_dump_reader;
+-- objects of the user's that depend on the extension's
+CREATE VIEW public.open_memo AS SELECT * FROM creditmemo.memo_balance WHERE balance > 0;
+CREATE TABLE public.approval (invoice_number text COLLATE "C" REFERENCES creditmemo.invoice);
+INSERT INTO public.approval VALUES ('SI6');
+SQL
+my %expected = (contents => contents($original), documents => documents($original), sequences => sequences($original));
+run_ok('a copy that goes on', 'createdb', '--template', $original, 'creditmemo_dump_later');
+go_on('creditmemo_dump_later');
+$expected{outcome} = outcome('creditmemo_dump_later');
+system('dropdb', 'creditmemo_dump_later');
 
-my @tables = split /\n/, psql($original,
-	"SELECT relname FROM pg_class WHERE relnamespace = 'creditmemo'::regnamespace AND relkind = 'r'");
+# ---- everything, into an empty database ----
 
-sub contents
+my $restores = 0;
+
+sub restores
 {
-	my ($database) = @_;
-	return join "\n",
-	  map { psql($database, "SELECT '$_', t FROM creditmemo.$_ t ORDER BY t::text") } @tables;
+	my ($name, %way) = @_;
+	my $file = dumped($original, @{ $way{dump} });
+	my $restored = new_database('creditmemo_restored_' . ++$restores, without_extension => !$way{fresh});
+	my $restore = sub { restored($restored, $file, @{ $way{restore} // [] }) };
+	$way{without_triggers} ? without_triggers { $restore->() } : $restore->();
+	is_copy($restored, \%expected, $name);
+	return $restored;
 }
 
-sub documents
-{
-	my ($database) = @_;
-	return psql($database, <<'END');
-SELECT md5(string_agg(creditmemo.invoice_html(invoice_number), '' ORDER BY invoice_number)),
-	md5(string_agg(e::text, '' ORDER BY invoice_number))
-FROM creditmemo.invoice_email e;
-SELECT md5(string_agg(creditmemo.statement_html(account_id), '' ORDER BY account_id))
-FROM creditmemo.member_account;
-END
-}
+my $plain = restores('plain', dump => []);
+is(psql($plain, 'SELECT count(*) > 0 FROM open_memo'), 't', 'a view on the books is restored');
+is(psql($plain, "SELECT has_table_privilege('regress_dump_reader', 'creditmemo.memo_balance', 'SELECT')"), 't', 'so are rights');
+restores('plain, one transaction', dump => [], restore => ['--single-transaction']);
+restores('plain, cleaned first', dump => [ '--clean', '--if-exists' ]);
+restores('custom', dump => ['-Fc']);
+restores('custom, one transaction', dump => ['-Fc'], restore => ['--single-transaction']);
+restores('directory, dumped by four jobs', dump => [ '-Fd', '-j4' ]);
+restores('custom, four jobs', dump => ['-Fc'], restore => ['-j4'], without_triggers => 1);
+restores('directory, four jobs', dump => [ '-Fd', '-j4' ], restore => ['-j4'], without_triggers => 1);
+restores('only the extension', dump => ['--extension=creditmemo']);
+my $bare = restores('no owners, no privileges', dump => [ '--no-owner', '--no-privileges' ]);
+is(psql($bare, "SELECT has_table_privilege('regress_dump_reader', 'creditmemo.memo_balance', 'SELECT')"), 'f', 'no privileges');
 
-my $expected = contents($original);
-my $expected_documents = documents($original);
-my $dump = File::Temp->new;
-my %restores = (
-	'plain' => [ [ 'pg_dump', '-f', $dump, $original ],
-		sub { [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $_[0], '-f', $dump ] } ],
-	'custom' => [ [ 'pg_dump', '-Fc', '-f', $dump, $original ],
-		sub { [ 'pg_restore', '--exit-on-error', '-d', $_[0], $dump ] } ]);
+# ---- as INSERTs: a billing or entry may come before the one that it refers to ----
 
-for my $format (sort keys %restores)
+for my $form ('--inserts', '--column-inserts')
 {
-	my ($dump_command, $restore_command) = @{ $restores{$format} };
-	my $restored = new_database("creditmemo_restored_$format", without_extension => 1);
-	run_ok("$format dump", @$dump_command);
-	run_ok("$format restore", @{ $restore_command->($restored) });
-	is(contents($restored), $expected, "every table is equal after a $format restore");
-	is(documents($restored), $expected_documents, "every document is equal after a $format restore");
-	books_are_sound($restored);
-	psql($restored, <<'END');
-INSERT INTO creditmemo.credit_memo (account_id, amount, redeemed_on) VALUES ('000000000001', 1, '2019-01-01');
-DELETE FROM creditmemo.email_template WHERE customer_id = 'ACME';
-INSERT INTO creditmemo.email_template (customer_id, text) VALUES ('ACME', '{summary}');
-INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
-	VALUES ('2019-02-01', '000000000001', 'Amazon S3', 7);
-SELECT count(*) FROM creditmemo.void_invoice('SI3', 'wrong');
-UPDATE creditmemo.utilization SET amount = amount - 1 WHERE amount > 1;
-DELETE FROM creditmemo.utilization WHERE amount < 0;
-SELECT creditmemo.reopen_period('2018-12-01', reason => 'late');
-END
-	books_are_sound($restored, 'the books are sound after the next statements');
+	restores($form, dump => [$form], without_triggers => 1);
+	my $refused = new_database("creditmemo_refused$form" =~ s/-/_/gr, without_extension => 1);
+	my $file = dumped($original, $form);
+	like(`psql -X -q -v ON_ERROR_STOP=1 -d $refused -f $file 2>&1 >/dev/null`, qr/folded_into_fkey/, "$form: in order, but for rows");
 }
+restores('many rows an INSERT', dump => [ '--inserts', '--rows-per-insert=100000' ]);
+
+# ---- data only, into a database with the extension ----
+
+my @data = ('--data-only', '--schema=creditmemo');
+restores('data, plain', dump => [@data], fresh => 1);
+restores('data, custom', dump => [ '-Fc', @data ], fresh => 1);
+restores('data of a custom dump', dump => ['-Fc'], restore => [@data], fresh => 1);
+restores('data, triggers disabled by the dump', dump => [ @data, '--disable-triggers' ], fresh => 1);
+restores('data, triggers disabled by pg_restore, four jobs', dump => ['-Fc'],
+	restore => [ @data, '--disable-triggers', '-j4' ], fresh => 1);
+
+# ---- by another superuser, the first of whom is not known ----
+
+psql($original, "DROP ROLE IF EXISTS regress_dump_other; CREATE ROLE regress_dump_other SUPERUSER LOGIN PASSWORD '$ENV{PGPASSWORD}'");
+{
+	local $ENV{PGUSER} = 'regress_dump_other';
+	my $others = restores('another owner', dump => [ '-Fc', '--no-owner' ], restore => ['--no-owner']);
+	is(psql($others, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'creditmemo'"), 'regress_dump_other',
+		'whoever restores owns the tables');
+}
+Psql::drop_databases();
+psql('postgres', 'DROP ROLE regress_dump_other, regress_dump_reader');
 
 done_testing();
