@@ -33,7 +33,8 @@ sub new
 	my @initdb = $options{from} ? () : ('--', "--username=$ENV{PGUSER}", "--pwfile=$password", '--nosync', '--locale=C.UTF-8',
 		'--encoding=UTF8', @{ $options{initdb} // [] });
 	$self->{port} = free_port();
-	command('pg_createcluster', '--quiet', '--port', $self->{port}, '-d', $self->{data}, '-l', $self->{log}, '--start-conf=manual',
+	command('pg_createcluster', '--quiet', '--port', $self->{port}, '-d', $self->{data}, '-l', $self->{log},
+		'--start-conf=manual',
 		(map { ('--pgoption', "$_=$settings{$_}") } sort keys %settings), $self->{version}, $name, @initdb);
 	push @clusters, $self;
 	return $self;

@@ -83,9 +83,11 @@ SELECT (SELECT count(*) > 10 FROM memo_entry WHERE entry_type = 'release'),
 	(SELECT count(*) > 1 FROM voided_line),
 	(SELECT count(*) = 1 FROM credit_memo WHERE voided_at IS NOT NULL),
 	(SELECT count(DISTINCT closed_through) = 2 FROM member_account),
-	EXISTS (SELECT FROM memo_entry r JOIN memo_entry e ON (e.account_id, e.memo_id, e.entry_no) = (r.account_id, r.memo_id, r.reverses)
+	EXISTS (SELECT FROM memo_entry r JOIN memo_entry e
+		ON (e.account_id, e.memo_id, e.entry_no) = (r.account_id, r.memo_id, r.reverses)
 		WHERE r.ctid < e.ctid),
-	EXISTS (SELECT FROM billing f JOIN billing b ON (b.account_id, b.service_period, b.billing_no) = (f.account_id, f.service_period, f.folded_into)
+	EXISTS (SELECT FROM billing f JOIN billing b
+		ON (b.account_id, b.service_period, b.billing_no) = (f.account_id, f.service_period, f.folded_into)
 		WHERE f.ctid < b.ctid)
 SQL
 	books_are_sound($database);
@@ -155,7 +157,8 @@ INSERT INTO email_template (customer_id, text) VALUES ('ACME', '{summary}');
 INSERT INTO provider_credit (account_id, payer_account_id, service_period, amount)
 	VALUES ('000000000002', '999999999999', '2019-02-01', -7);
 INSERT INTO utilization (service_period, account_id, service, amount) VALUES
-	('2019-02-01', '000000000001', 'Amazon S3', 7), ('2019-02-01', 'H2', 'Amazon EC2', -3), ('2019-02-01', 'H1', 'Amazon EC2', 99);
+	('2019-02-01', '000000000001', 'Amazon S3', 7), ('2019-02-01', 'H2', 'Amazon EC2', -3),
+	('2019-02-01', 'H1', 'Amazon EC2', 99);
 SELECT count(*) FROM void_invoice('SI6', 'wrong');
 UPDATE utilization SET amount = amount - 1 WHERE amount > 1 AND account_id < '1' AND service_period < '2019-04-01';
 DELETE FROM utilization WHERE amount < 0 AND account_id < '1' AND service_period < '2019-04-01';

@@ -50,7 +50,8 @@ sub built_for
 	my ($pg_config) = @_;
 	my ($build, $installed) = map { Cluster::directory() } 1 .. 2;
 	system('cp', '-r', map({ "$root/$_" } qw(Makefile creditmemo.control sql)), $build) == 0 or die 'cp';
-	system("mkdir $build/src && cp $root/src/*.[ch] $build/src && sed -i 's,\$libdir/,,' $build/creditmemo.control") == 0 or die 'cp';
+	system("mkdir $build/src && cp $root/src/*.[ch] $build/src") == 0 or die 'cp';
+	system('sed', '-i', 's,$libdir/,,', "$build/creditmemo.control") == 0 or die 'sed';
 	run_ok('the extension is built for PostgreSQL ' . version($pg_config), 'make', '-s', '-C', $build, "PG_CONFIG=$pg_config",
 		'with_llvm=no', "DESTDIR=$installed", 'all', 'install');
 	my $sharedir = ask($pg_config, 'sharedir');
@@ -66,8 +67,8 @@ sub new_server
 {
 	my ($name, $pg_config, @settings) = @_;
 	my $data = "$place/$name";
-	as_server("initdb $name", ask($pg_config, 'bindir') . '/initdb', '-D', $data, '-U', $ENV{PGUSER}, '--auth=trust', '--nosync',
-		'--locale=C', '--encoding=UTF8', version($pg_config) >= 18 ? '--no-data-checksums' : ());
+	as_server("initdb $name", ask($pg_config, 'bindir') . '/initdb', '-D', $data, '-U', $ENV{PGUSER}, '--auth=trust',
+		'--nosync', '--locale=C', '--encoding=UTF8', version($pg_config) >= 18 ? '--no-data-checksums' : ());
 	open my $file, '>>', "$data/postgresql.conf" or die "$data: $!";
 	print $file map { my ($setting, $value) = split /=/, $_, 2; "$setting = '$value'\n" }
 	  @settings, 'fsync=off', "port=$port", "unix_socket_directories=$place", 'listen_addresses=';
@@ -75,8 +76,14 @@ sub new_server
 	return { data => $data, bin => ask($pg_config, 'bindir') };
 }
 
-sub start { my ($server) = @_; as_server('start', "$server->{bin}/pg_ctl", '-w', '-s', '-D', $server->{data}, '-l', "$server->{data}.log", 'start') }
-sub stop { my ($server) = @_; as_server('stop', "$server->{bin}/pg_ctl", '-w', '-s', '-D', $server->{data}, 'stop') }
+sub control
+{
+	my ($server, $action) = @_;
+	as_server($action, "$server->{bin}/pg_ctl", '-w', '-s', '-D', $server->{data}, '-l', "$server->{data}.log", $action);
+}
+
+sub start { control($_[0], 'start') }
+sub stop { control($_[0], 'stop') }
 
 my @old_settings = built_for($old_config);
 my @new_settings = $new_config eq $old_config ? @old_settings : built_for($new_config);
@@ -110,7 +117,8 @@ for my $mode ('copy', 'link')
 	}
 	unlink "$place/delete_old_cluster.sh";
 	start($running = $new);
-	is(psql('books', "SELECT current_setting('server_version_num')::integer / 10000"), version($new_config), 'the server is another');
+	is(psql('books', "SELECT current_setting('server_version_num')::integer / 10000"),
+		version($new_config), 'the server is another');
 	psql('postgres', 'CREATE DATABASE restored');
 	run_ok('pg_dump', "$new->{bin}/pg_dump", '-f', "$place/dump", 'books');
 	run_ok('restore', 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'restored', '-f', "$place/dump");

@@ -127,7 +127,9 @@ sub base_backup
 {
 	my ($name, @options) = @_;
 	my $directory = Cluster::directory() . '/data';
-	on_server { run_ok("base backup $name", 'pg_basebackup', '-w', '--checkpoint=fast', '--no-sync', '-D', $directory, @options) };
+	on_server {
+		run_ok("base backup $name", 'pg_basebackup', '-w', '--checkpoint=fast', '--no-sync', '-D', $directory, @options);
+	};
 	return $directory;
 }
 
@@ -192,7 +194,8 @@ while_loading { };
 
 my $standby = Cluster->new('standby', from => $standby_data);
 $standby->start;
-my ($lsn, %now) = on_server { (psql('books', 'SELECT pg_current_wal_lsn()'), contents => contents('books'), documents => documents('books')) };
+my $lsn = on_server { psql('books', 'SELECT pg_current_wal_lsn()') };
+my %now = on_server { (contents => contents('books'), documents => documents('books')) };
 $standby->run(sub {
 	wait_until("pg_last_wal_replay_lsn() >= '$lsn'");
 	is(contents('books'), $now{contents}, 'standby: every table is equal');

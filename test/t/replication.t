@@ -122,7 +122,8 @@ INSERT INTO utilization (service_period, account_id, service, amount, source_id)
 BEGIN;
 DELETE FROM utilization WHERE service_period = '2020-07-01';
 ROLLBACK;
-UPDATE credit_memo SET expires_on = '2020-06-30' WHERE balance > 0 AND account_id < '000000000020' AND redeemed_on < '2020-01-01';
+UPDATE credit_memo SET expires_on = '2020-06-30'
+WHERE balance > 0 AND account_id < '000000000020' AND redeemed_on < '2020-01-01';
 INSERT INTO customer (customer_id, name) VALUES ('NEW', 'New');
 UPDATE member_account SET name = 'renamed' WHERE account_id = '000000000007';
 DELETE FROM email_template WHERE customer_id IS NULL;
