@@ -329,7 +329,7 @@ learn_table(Books *books, BooksTable table, OpenTable *open)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of table \"%s\" is missing", name,
 							RelationGetRelationName(open->rel)),
-					 errhint("Run ALTER EXTENSION creditmemo UPDATE.")));
+					 errhint("If it was renamed or dropped, take that back; else run ALTER EXTENSION creditmemo UPDATE.")));
 	}
 	for (int lookup = 0; lookup < BOOKS_LOOKUPS; lookup++)
 		if (lookup_columns[lookup].table == table)
@@ -362,7 +362,7 @@ get_table(Books *books, BooksTable table)
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("table \"%s\" of the extension creditmemo is missing",
 							table_names[table].name),
-					 errhint("Run CREATE EXTENSION creditmemo.")));
+					 errhint("If it was renamed or moved, take that back; else run CREATE EXTENSION creditmemo.")));
 	}
 	/* once it is locked, nobody changes it any more */
 	open->rel = table_open(open->relid, table_names[table].lockmode);

@@ -63,8 +63,8 @@ trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" belongs to triggers that CREATE EXTENSION creditmemo makes",
 						get_func_name(fcinfo->flinfo->fn_oid)),
-				 errhint("Drop the trigger \"%s\" on table \"%s\".", call->tg_trigger->tgname,
-						 RelationGetRelationName(call->tg_relation))));
+				 errhint("If the table was renamed or moved, take that back; else drop the trigger \"%s\" on table \"%s\".",
+						 call->tg_trigger->tgname, RelationGetRelationName(call->tg_relation))));
 	return call;
 }
 

@@ -408,6 +408,7 @@ needs_numbering(line_sums_hash *sums)
 static void
 number_lines(Lines *lines, line_sums_hash *sums)
 {
+	Assert(lines->has_new);
 	while (next_line(lines))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(lines->line_context);

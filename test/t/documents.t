@@ -491,13 +491,9 @@ same_as_ever($_, "SET $_") foreach (
 	'parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0');
 psql($database, 'DROP OWNED BY creditmemo_documents_reader; DROP ROLE creditmemo_documents_reader');
 
-SKIP:
-{
-	skip 'no XML', 2 if !$has_xml;
-	invoices_are_right('after all of that');
-	psql($database, 'DELETE FROM seller');
-	invoices_are_right('without a seller');
-}
+invoices_are_right('after all of that') if $has_xml;
+psql($database, 'DELETE FROM seller');
+invoices_are_right('without a seller') if $has_xml;
 
 # ---- templates ----
 
