@@ -105,7 +105,7 @@ SQL
 
 	# what is never settled is not prepared either
 	my $before = contents($database);
-	like(error_of($database, <<'SQL'), qr/stopped before its lines were settled/, 'what is not settled cannot be prepared');
+	like(error_of($database, <<'SQL'), qr/stopped before its rows were settled/, 'what is not settled cannot be prepared');
 SET search_path = creditmemo;
 BEGIN;
 INSERT INTO utilization (service_period, account_id, service, amount)
@@ -196,7 +196,19 @@ INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
 UPDATE creditmemo.utilization SET amount = amount + 1 WHERE service_period = '2020-07-01';
 SELECT count(creditmemo.issue_invoice(customer_id || '-last', customer_id, '2020-07-01', '2020-08-05'))
 FROM (SELECT DISTINCT customer_id FROM creditmemo.unbilled WHERE service_period = '2020-07-01') c;
+-- what somebody says can be done in a worker
+CREATE FUNCTION public.in_worker(statement text) RETURNS text LANGUAGE plpgsql PARALLEL SAFE COST 100000 AS
+	'DECLARE result text; BEGIN EXECUTE statement INTO result; RETURN result; END';
 SQL
+	for my $call ("close_period('2018-01-01')", "reopen_period('2018-01-01', NULL, 'late')", "void_memo('CM1', 'wrong')",
+		"void_invoice('none', 'wrong')", "issue_invoice('none', 'none', '2020-01-01')")
+	{
+		my ($function) = $call =~ /^(\w+)/;
+		my $quoted = $call =~ s/'/''/gr;
+		like(error_of($database, "$modes{'without the leader'}\nSET $force = on;\n"
+			  . "SELECT public.in_worker('SELECT creditmemo.$quoted') FROM creditmemo.customer;"),
+			qr/cannot execute $function\(\) during a parallel operation/, "$function() refuses to run in a worker");
+	}
 	books_are_sound($database);
 }
 
