@@ -10,7 +10,7 @@ use Exporter 'import';
 use Page qw(squeezed);
 use Stories qw(literal called insert);
 
-our @EXPORT_OK = qw(shown one_line hostile_texts hostile_books);
+our @EXPORT_OK = qw(shown one_line hostile_text hostile_texts hostile_books);
 
 my @pieces = (
 	'<', '>', '&', '"', "'", '{', '}', '{{', '}}', '{}', '{summary}', '{balances}', '%', '%s', '$1', '\\', '\\1', '|', '--', ' ', '  ',
