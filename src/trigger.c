@@ -27,7 +27,8 @@ require_trigger(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" can only be called as a trigger",
-						get_func_name(fcinfo->flinfo->fn_oid))));
+						get_func_name(fcinfo->flinfo->fn_oid)),
+				 errhint("Insert into, update or delete from the table: its triggers call it.")));
 	return (TriggerData *) fcinfo->context;
 }
 
