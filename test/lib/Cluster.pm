@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use File::Temp 'tempdir';
 use IO::Socket::INET;
+use POSIX ();
 
 my @clusters;
 my $directory;
@@ -67,6 +68,72 @@ sub stop
 	my ($self, $mode) = @_;
 	command('pg_ctlcluster', '--mode', $mode // 'fast', $self->{version}, $self->{name}, 'stop');
 }
+
+# Starts the server, as a process of our own, and does not wait: it may be killed while it recovers.
+sub launch
+{
+	my ($self) = @_;
+	my @as_server = $> == 0 ? qw(setpriv --reuid postgres --regid postgres --init-groups) : ();
+	waitpid $self->{postmaster}, 0 if $self->{postmaster};
+	$self->{postmaster} = fork // die "fork: $!";
+	return if $self->{postmaster};
+	POSIX::setsid();
+	chdir '/';
+	open STDIN, '<', '/dev/null';
+	open STDOUT, '>>', $self->{log};
+	open STDERR, '>&', \*STDOUT;
+	{ exec @as_server, "/usr/lib/postgresql/$self->{version}/bin/postgres", '-D', $self->{data},
+		"--config_file=$ENV{PG_CLUSTER_CONF_ROOT}/$self->{version}/$self->{name}/postgresql.conf" };
+	POSIX::_exit(1);
+}
+
+# Waits until the server accepts connections; dies after a minute, with what it logged last.
+sub await
+{
+	my ($self) = @_;
+	for (1 .. 1500)
+	{
+		return if $self->run(sub { system('psql -X -q -d postgres -c "SELECT" >/dev/null 2>&1') == 0 });
+		select undef, undef, undef, 0.03;
+	}
+	die "the server does not start: ", substr($self->log, -2000);
+}
+
+# The processes of the server: [ id, what it does as ps shows it ], the postmaster first; none if it is not running.
+sub processes
+{
+	my ($self) = @_;
+	open my $file, '<', "$self->{data}/postmaster.pid" or return;
+	chomp(my $postmaster = <$file> // '');
+	return unless $postmaster && is_alive($postmaster);
+	my @processes = [ $postmaster, 'postmaster' ];
+	for my $pid (map { /(\d+)$/ } glob '/proc/[0-9]*')
+	{
+		next unless parent($pid) == $postmaster;
+		my $title = contents("/proc/$pid/cmdline") =~ tr/\0/ /r;
+		push @processes, [ $pid, $title =~ s/^postgres: (?:\S*\/\S* )?//r =~ s/\s+$//r ];
+	}
+	return @processes;
+}
+
+# Kills processes, or all, by SIGKILL and waits until they are gone.
+sub slay
+{
+	my ($self, @pids) = @_;
+	unless (@pids)
+	{
+		# nor may the postmaster fork one more meanwhile
+		my ($postmaster) = $self->processes or return;
+		kill 'STOP', $postmaster->[0];
+		@pids = map { $_->[0] } $self->processes;
+	}
+	kill 'KILL', @pids;
+	select undef, undef, undef, 0.005 while grep { is_alive($_) } @pids;
+}
+
+sub contents { my ($path) = @_; local $/; open my $file, '<', $path or return ''; return <$file> // '' }
+sub parent { return contents("/proc/$_[0]/stat") =~ /\) [^Z] (\d+)/ ? $1 : 0 }
+sub is_alive { return parent($_[0]) != 0 }
 
 sub is_running { my ($self) = @_; return system("pg_ctlcluster $self->{version} $self->{name} status >/dev/null 2>&1") == 0 }
 
@@ -154,6 +221,7 @@ END
 	foreach my $cluster (@clusters)
 	{
 		system("pg_ctlcluster --mode immediate $cluster->{version} $cluster->{name} stop >/dev/null 2>&1");
+		waitpid $cluster->{postmaster}, 0 if $cluster->{postmaster};
 		system("pg_dropcluster $cluster->{version} $cluster->{name} >/dev/null 2>&1");
 	}
 }
