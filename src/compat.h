@@ -50,14 +50,15 @@
 
 /*
  * Which columns of a table a write may change is kept in its range table entry up to
- * PostgreSQL 15, in the entry's permission info since.
+ * PostgreSQL 15, in the entry's permission info since.  Before 14.7 and 15.2 the entry also
+ * says which generated columns are computed again; those not named would keep their old values.
  */
 #if PG_VERSION_NUM >= 160000
-#define compat_declare_updated_columns(estate, rte, columns) \
-	(addRTEPermissionInfo(&(estate)->es_rteperminfos, rte)->updatedCols = (columns))
+#define compat_declare_updated_columns(estate, rte, columns, generated) \
+	((void) (generated), addRTEPermissionInfo(&(estate)->es_rteperminfos, rte)->updatedCols = (columns))
 #else
-#define compat_declare_updated_columns(estate, rte, columns) \
-	((rte)->updatedCols = (columns))
+#define compat_declare_updated_columns(estate, rte, columns, generated) \
+	((rte)->updatedCols = (columns), (rte)->extraUpdatedCols = (generated))
 #endif
 
 #if PG_VERSION_NUM >= 180000

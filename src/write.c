@@ -185,6 +185,19 @@ is_plain_target(Books *books, const ResultRelInfo *target)
 	return true;
 }
 
+/* The columns that are computed from others. */
+static Bitmapset *
+generated_columns(TupleDesc columns)
+{
+	Bitmapset  *generated = NULL;
+
+	for (int n = 0; n < columns->natts; n++)
+		if (TupleDescAttr(columns, n)->attgenerated == ATTRIBUTE_GENERATED_STORED &&
+			!TupleDescAttr(columns, n)->attisdropped)
+			generated = bms_add_member(generated, n + 1 - FirstLowInvalidHeapAttributeNumber);
+	return generated;
+}
+
 /* Gives the table its place in the range table. */
 static void
 declare_table(Books *books, BooksTable table, const OpenTable *open)
@@ -197,7 +210,8 @@ declare_table(Books *books, BooksTable table, const OpenTable *open)
 	rte->relid = RelationGetRelid(open->rel);
 	rte->relkind = RELKIND_RELATION;
 	rte->rellockmode = table_names[table].lockmode;
-	compat_declare_updated_columns(books->estate, rte, updated_columns(open, table));
+	compat_declare_updated_columns(books->estate, rte, updated_columns(open, table),
+								   generated_columns(RelationGetDescr(open->rel)));
 }
 
 static void

@@ -72,6 +72,8 @@ INSERT INTO creditmemo.utilization (service_period, account_id, service, amount)
 DROP TRIGGER stray ON creditmemo.utilization;
 
 -- it is not installed beside what somebody has put there, or may put there
+-- (from PostgreSQL 18 on, the context of an error in a script quotes the script)
+\set SHOW_CONTEXT never
 DROP EXTENSION creditmemo;
 CREATE FUNCTION creditmemo.check_money_amount(text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE EXTENSION creditmemo;
@@ -85,6 +87,7 @@ CREATE EXTENSION creditmemo;
 ALTER SCHEMA creditmemo OWNER TO CURRENT_USER;
 GRANT CREATE ON SCHEMA creditmemo TO regress_nobody;
 CREATE EXTENSION creditmemo;
+\set SHOW_CONTEXT errors
 REVOKE CREATE ON SCHEMA creditmemo FROM regress_nobody;
 DROP ROLE regress_nobody;
 CREATE EXTENSION creditmemo;

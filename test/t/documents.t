@@ -703,16 +703,24 @@ sub hostile_rounds
 	}
 	psql($database, join '', "TRUNCATE page, rendered, kept;\n", @script);
 	my %cases = map { $_ => [] } @seeds;
-	push @{ $cases{ $_->{seed} } }, [ 'a page', $_->{html}, 'a good page' ] foreach rows_of($database, <<'SQL');
+	my $is_broken = $has_xml ? 'NOT xml_is_well_formed_document(html)' : 'false';
+	push @{ $cases{ $_->{seed} } }, [ 'a page', $_->{html}, 'a good page' ] foreach rows_of($database, <<"SQL");
 SELECT seed, html FROM page, unnest(ARRAY[invoice_html, body_html, statement_html, later_statement_html]) html
-WHERE html ~ '[^\t\n\x20-\x7e]' OR html ~* '<script' OR NOT xml_is_well_formed_document(html)
+WHERE html ~ '[^\\t\\n\\x20-\\x7e]' OR html ~* '<script' OR $is_broken
 UNION ALL
 SELECT seed, 'another page after a void' FROM page WHERE invoice_number IN (SELECT * FROM changed_documents())
 SQL
 	my @good = grep { !@{ $cases{$_} } } @seeds;
-	return %cases if !$has_xml || !@good;
+	return %cases if !@good;
 
 	my $of_good = sprintf 'FROM page WHERE seed IN (%s)', join ', ', @good;
+	if (!$has_xml)
+	{
+		push @{ $cases{ $_->{seed} } }, [ 'number of pages', $_->{pages}, 4 ] foreach rows_of($database,
+			"SELECT seed, num_nonnulls(invoice_html, body_html, statement_html, later_statement_html) AS pages $of_good");
+		return %cases;
+	}
+
 	my %kept = map { $_->{seed} => $_ } rows_of($database, "SELECT seed, subject, body_text $of_good");
 	my %invoice = map { $_->{invoice_number} => $_ } read_invoices($database, "invoice_number IN (SELECT invoice_number $of_good)");
 	my %account = map { $_->{account_id} => $_ } read_accounts($database, "a.account_id IN (SELECT account_id $of_good)");

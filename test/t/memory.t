@@ -78,12 +78,17 @@ sub round_of
 }
 
 # What the session says of itself: its contexts by name and parent, ours and those of the server, and all of its memory.
+# Up to PostgreSQL 17 a context has its parent's name, since then the numbers of all above it and its own.
 my $contexts = <<'SQL';
-SELECT name || ' in ' || coalesce(parent, 'nothing'), sum(used_bytes), count(*)
-FROM pg_backend_memory_contexts
+WITH context AS MATERIALIZED (
+	SELECT c.name, c.used_bytes, to_jsonb(c) ->> 'parent' AS parent, to_jsonb(c) -> 'path' AS path
+	FROM pg_backend_memory_contexts c)
+SELECT c.name || ' in ' || coalesce(c.parent, p.name, 'nothing'), sum(c.used_bytes), count(*)
+FROM context c
+LEFT JOIN context p ON p.path = c.path - -1
 GROUP BY 1
 -- buffers for temporary tables are kept, and are many only once
-UNION ALL SELECT 'all', sum(used_bytes), count(*) FROM pg_backend_memory_contexts WHERE name <> 'LocalBufferContext'
+UNION ALL SELECT 'all', sum(used_bytes), count(*) FROM context WHERE name <> 'LocalBufferContext'
 ORDER BY 1;
 SQL
 my $rounds = int($statements / @round) || 3;
@@ -126,6 +131,7 @@ my ($before, $after) = (memory_after($warm), memory_after($rounds));
 my $done = ($rounds - $warm) * @round;
 for my $name ('all', 'TopMemoryContext in nothing', 'CacheMemoryContext in TopMemoryContext', grep { /creditmemo/ } sort keys %$after)
 {
+	die "no memory of $name was seen\n" if !$after->{$name};
 	my ($bytes, $count) = map { $after->{$name}[$_] - ($before->{$name} // [ 0, 0 ])->[$_] } 0, 1;
 	cmp_ok($bytes / $done, '<', BYTES_A_STATEMENT, sprintf '%s: %d bytes (and %d contexts) more after %d statements', $name, $bytes, $count, $done);
 }
