@@ -2400,6 +2400,12 @@ BEGIN ATOMIC
 		FROM billing b
 		UNION ALL
 		SELECT b.account_id, ARRAY[
+			format('due is not utilization less credit: %s, billing %s: utilization %s, credit %s, due %s',
+				   b.service_period, b.billing_no, b.utilization, b.credit, b.due)]
+		FROM creditmemo.billing b
+		WHERE b.due IS DISTINCT FROM b.utilization - b.credit
+		UNION ALL
+		SELECT b.account_id, ARRAY[
 			format('invoice is in another currency than its account: %s, billing %s, invoice %s: %s, account %s',
 				   b.service_period, b.billing_no, b.invoice_number, ic.currency, ac.currency)]
 		FROM billing b

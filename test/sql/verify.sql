@@ -178,6 +178,8 @@ SELECT * FROM pg_temp.broken($$UPDATE utilization SET recorded_at = '2019-02-01'
 	UPDATE invoice SET recorded_at = '2019-02-06' WHERE invoice_number = 'SI5'$$);
 SELECT * FROM pg_temp.broken($$ALTER TABLE invoice DROP CONSTRAINT invoice_void_check;
 	UPDATE invoice SET void_reason = ' ' WHERE invoice_number = 'SI4'$$);
+SELECT * FROM pg_temp.broken($$ALTER TABLE billing ALTER due DROP EXPRESSION;
+	UPDATE billing SET due = due - 1 WHERE account_id = '000011111004'$$);
 SELECT * FROM pg_temp.broken($$DELETE FROM voided_billing$$);
 SELECT * FROM pg_temp.broken($$UPDATE voided_line SET creditable = creditable - 1, utilization = utilization - 1$$);
 SELECT * FROM pg_temp.broken($$UPDATE voided_billing SET service_period = '2019-03-01'$$);

