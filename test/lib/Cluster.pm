@@ -9,6 +9,9 @@ use File::Temp 'tempdir';
 use IO::Socket::INET;
 use POSIX ();
 
+# whoever is stopped leaves no servers behind: END is run
+$SIG{$_} = sub { exit 1 } foreach qw(HUP INT TERM);
+
 my @clusters;
 my $directory;
 
@@ -77,6 +80,7 @@ sub launch
 	waitpid $self->{postmaster}, 0 if $self->{postmaster};
 	$self->{postmaster} = fork // die "fork: $!";
 	return if $self->{postmaster};
+	$SIG{$_} = 'DEFAULT' foreach qw(HUP INT TERM);
 	POSIX::setsid();
 	chdir '/';
 	open STDIN, '<', '/dev/null';

@@ -346,6 +346,7 @@ sub start_client
 	$client->{journal} = File::Temp->new;
 	$client->{process} = fork // die "fork: $!";
 	return if $client->{process};
+	$SIG{$_} = 'DEFAULT' foreach qw(HUP INT TERM);
 	eval { be_client($client) };
 	syswrite STDERR, $@;
 	POSIX::_exit(5);

@@ -324,7 +324,7 @@ sub test_interrupted
 		is($onlooker->query('SELECT public.contents()'), $before, "$name, terminated, has changed nothing");
 	}
 	my $idle = Client->new($database, settings => { idle_in_transaction_session_timeout => '10ms' });
-	$idle->query("BEGIN; $statements{load}");
+	$idle->query("BEGIN\\; $statements{load}");
 	sleep 0.1;
 	is($idle->state_of('SELECT 1'), 'lost', 'a session that is idle in a transaction is ended');
 	is($onlooker->query('SELECT public.contents()'), $before, 'it has changed nothing');

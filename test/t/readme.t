@@ -61,6 +61,7 @@ my ($troubleshooting) = $text =~ /^## Troubleshooting\n(.*?)^## /ms;
 my %servers = map { ($_ => 1) } ('deadlock detected', 'permission denied for table ...', 'could not obtain lock on row in relation "member_account"',
 	'duplicate key value violates unique constraint "utilization_account_id_source_id_key"',
 	'query would be affected by row-level security policy for table "..."',
+	'could not extend file ...: No space left on device', 'temporary file size exceeds temp_file_limit',
 	'canceling statement due to lock timeout', 'extension "creditmemo" is not available',
 	'could not access file "$libdir/creditmemo": No such file or directory');
 for my $heading ($troubleshooting =~ /^#### `(.*)`$/mg)
