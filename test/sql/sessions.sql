@@ -199,7 +199,7 @@ COMMIT;
 -- its place is fixed
 ALTER EXTENSION creditmemo SET SCHEMA public;
 CREATE EXTENSION creditmemo;
-LOAD 'creditmemo';
+LOAD '$libdir/creditmemo';
 SELECT * FROM sessions.differences('CUST-F');
 
 -- ---- what a plan was made of has changed: columns, indexes, statistics, functions ----
