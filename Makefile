@@ -9,7 +9,7 @@ PG_CPPFLAGS = -I$(srcdir)/src -fvisibility=hidden
 
 REGRESS = install first_memo several_accounts memo_order eligibility purchase_orders refunds \
 	services loads memo_changes restatement voids closing moved_accounts symptoms errors restored \
-	guards additions imports reconciliation documents verify roles sessions
+	guards additions imports reconciliation documents verify roles sessions distribute
 REGRESS_OPTS = --inputdir=test --load-extension=creditmemo
 ISOLATION = load_load_open load_expiry refund_others fold_locked_lines import_others pairs_read_committed \
 	pairs_repeatable_read pairs_serializable

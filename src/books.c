@@ -33,6 +33,7 @@
 #include "utils/syscache.h"
 
 #include "open_books.h"
+#include "siblings.h"
 
 /* ---------------------------------------------------------------------------------------------
  * What the tables are called
@@ -220,8 +221,13 @@ typedef struct OpenBooks
 	MemoryContextCallback discard;
 } OpenBooks;
 
-/* The books of the last call, which the next one opens again; null while any are open. */
-static Books *kept_books = NULL;
+/*
+ * The books of earlier calls, which the next one opens again: those of the schema's own tables, and of the
+ * shards that the session has worked on.
+ */
+#define MAX_KEPT_BOOKS 64
+static Books *kept_books[MAX_KEPT_BOOKS];
+static int	n_kept_books = 0;
 static int	n_open_books = 0;
 
 /* How many changes this session has seen that may concern our tables. */
@@ -231,11 +237,11 @@ static uint64 changes_seen = 0;
 static void
 see_change_of_relation(Datum arg, Oid relid)
 {
-	if (kept_books == NULL || relid == InvalidOid)
+	if (n_open_books > 0 || relid == InvalidOid)
 		changes_seen++;
-	else
+	for (int i = 0; i < n_kept_books; i++)
 		for (int table = 0; table < BOOKS_TABLES; table++)
-			if (kept_books->table[table].relid == relid)
+			if (kept_books[i]->table[table].relid == relid)
 				changes_seen++;
 }
 
@@ -355,7 +361,8 @@ get_table(Books *books, BooksTable table)
 
 	if (!OidIsValid(open->relid) || books->changes != changes_seen)
 	{
-		open->relid = get_relname_relid(table_names[table].name, books->schema);
+		open->relid = books->has_siblings ? books->sibling[table] :
+			get_relname_relid(table_names[table].name, books->schema);
 		open->descriptor = NULL;
 		if (!OidIsValid(open->relid))
 			ereport(ERROR,
@@ -414,7 +421,7 @@ require_writable_transaction(const char *function)
  * has a place for each table, see declare_table().
  */
 static Books *
-make_books(Oid schema)
+make_books(Oid schema, const Oid *siblings)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "creditmemo books",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -424,6 +431,9 @@ make_books(Oid schema)
 
 	books->context = context;
 	books->schema = schema;
+	books->has_siblings = siblings != NULL;
+	if (books->has_siblings)
+		memcpy(books->sibling, siblings, sizeof(books->sibling));
 	books->extension = get_extension_oid("creditmemo", false);
 	books->changes = changes_seen;
 	books->is_plain = true;
@@ -435,12 +445,29 @@ make_books(Oid schema)
 	return books;
 }
 
+/* Whether the books are those of the schema's own tables, or of the siblings. */
+static bool
+is_of(const Books *books, Oid schema, const Oid *siblings)
+{
+	return books->schema == schema && books->has_siblings == (siblings != NULL) &&
+		(siblings == NULL || memcmp(books->sibling, siblings, sizeof(books->sibling)) == 0);
+}
+
+/* Takes kept books out of those that are kept. */
+static Books *
+take_kept_books(int i)
+{
+	Books	   *books = kept_books[i];
+
+	kept_books[i] = kept_books[--n_kept_books];
+	return books;
+}
+
 /* Takes the kept books if nothing has changed since, or else makes new ones. */
 static Books *
-take_books(Oid schema)
+take_books(Oid schema, const Oid *siblings)
 {
 	static bool listening = false;
-	Books	   *books = kept_books;
 
 	if (!listening)
 	{
@@ -449,12 +476,13 @@ take_books(Oid schema)
 		CacheRegisterSyscacheCallback(TYPEOID, see_change_of_expression, (Datum) 0);
 		listening = true;
 	}
-	kept_books = NULL;
-	if (books != NULL && books->schema == schema && books->changes == changes_seen)
-		return books;
-	if (books != NULL)
-		MemoryContextDelete(books->context);
-	return make_books(schema);
+	for (int i = n_kept_books - 1; i >= 0; i--)
+		if (kept_books[i]->changes != changes_seen)
+			MemoryContextDelete(take_kept_books(i)->context);
+	for (int i = 0; i < n_kept_books; i++)
+		if (is_of(kept_books[i], schema, siblings))
+			return take_kept_books(i);
+	return make_books(schema, siblings);
 }
 
 /* Memory context callback: the call has ended. */
@@ -469,12 +497,14 @@ discard_open_books(void *arg)
 }
 
 /*
- * Opens the books of the extension in the schema.  What the calling command wrote is seen.  Takes
- * no table lock yet.
+ * Opens the books for a function of the extension: those of its schema, or those beside the table that it
+ * is called for as a trigger.  What the calling command wrote is seen.  Takes no table lock yet.
  */
 Books *
-open_books(Oid schema)
+open_books(FunctionCallInfo fcinfo)
 {
+	const Oid  *siblings = CALLED_AS_TRIGGER(fcinfo) ?
+		siblings_of(((TriggerData *) fcinfo->context)->tg_relation) : NULL;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "creditmemo call",
 												  ALLOCSET_SMALL_SIZES);
 	OpenBooks  *open = MemoryContextAllocZero(context, sizeof(OpenBooks));
@@ -484,7 +514,7 @@ open_books(Oid schema)
 	open->discard.arg = open;
 	MemoryContextRegisterResetCallback(context, &open->discard);
 	n_open_books++;
-	open->books = books = take_books(schema);
+	open->books = books = take_books(extension_schema(fcinfo), siblings);
 	books->open = open;
 	open->context = context;
 	CommandCounterIncrement();
@@ -566,7 +596,9 @@ close_books(Books *books)
 	if (n_open_books == 1 && books->is_plain && books->changes == changes_seen &&
 		estate->es_tupleTable == NIL && estate->es_trig_target_relations == NIL)
 	{
-		kept_books = books;
+		if (n_kept_books == MAX_KEPT_BOOKS)
+			MemoryContextDelete(take_kept_books(0)->context);
+		kept_books[n_kept_books++] = books;
 		open->books = NULL;
 	}
 	MemoryContextDelete(open->context);

@@ -125,7 +125,7 @@ typedef enum BooksLookup
 
 extern Oid	extension_schema(FunctionCallInfo fcinfo);
 extern void require_writable_transaction(const char *function);
-extern Books *open_books(Oid schema);
+extern Books *open_books(FunctionCallInfo fcinfo);
 extern void close_books(Books *books);
 extern void look_again(Books *books);
 

@@ -13,6 +13,8 @@
 #include "utils/timestamp.h"
 
 #include "account.h"
+#include "siblings.h"
+#include "work.h"
 
 SQL_FUNCTION(close_period);
 SQL_FUNCTION(reopen_period);
@@ -27,22 +29,28 @@ typedef struct Closing
 	text	   *reason;			/* of reopening */
 } Closing;
 
-/* Raises an error for arguments that cannot be, and for an unknown payer. */
+/* The period to close or to reopen. */
+static DateADT
+get_service_period(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the service period cannot be null"),
+				 errhint("Give the first day of a month.")));
+	require_service_period(PG_GETARG_DATEADT(0));
+	return PG_GETARG_DATEADT(0);
+}
+
+/* Opens the books.  Raises an error for an unknown payer. */
 static void
 begin_closing(FunctionCallInfo fcinfo, Closing *closing)
 {
 	Datum		key;
 	TupleTableSlot *row;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the service period cannot be null"),
-				 errhint("Give the first day of a month.")));
-	closing->service_period = PG_GETARG_DATEADT(0);
-	require_service_period(closing->service_period);
 	closing->payer_account_id = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
-	closing->books = open_books(extension_schema(fcinfo));
+	closing->books = open_books(fcinfo);
 	key = PointerGetDatum(closing->payer_account_id);
 	if (closing->payer_account_id != NULL &&
 		!find_row(closing->books, PAYER_BY_ID, 1, &key, &row))
@@ -179,21 +187,14 @@ write_closing(const Closing *closing, int naccounts)
 }
 
 /*
- * Closes the accounts through the period, or reopens it: closes them through the one before.
- * Settling them writes off what their memos have that ended, or restores it.  Returns how many there
- * were.
+ * Closes the locked accounts through the period, or reopens it: closes them through the one before.
+ * Settling them writes off what their memos have that ended, or restores it.
  */
-static Datum
-close_accounts(Closing *closing)
+static void
+close_locked_accounts(const Closing *closing, AccountChange *accounts, int naccounts)
 {
-	int			naccounts;
-	AccountChange *accounts = lock_accounts_to_close(closing, &naccounts);
-
 	if (!closing->reopen)
-	{
 		refuse_unbilled_accounts(closing, accounts, naccounts);
-		warn_of_future_period(closing);
-	}
 	for (int i = 0; i < naccounts; i++)
 	{
 		accounts[i].is_closed = true;
@@ -205,10 +206,34 @@ close_accounts(Closing *closing)
 	settle_accounts(closing->books, accounts, naccounts);
 	for (int i = 0; i < naccounts; i++)
 		write_closed_through(closing, &accounts[i]);
+}
+
+/* Closes all accounts that the closing concerns, and returns how many there were. */
+static Datum
+close_accounts(Closing *closing)
+{
+	int			naccounts;
+	AccountChange *accounts = lock_accounts_to_close(closing, &naccounts);
+
+	close_locked_accounts(closing, accounts, naccounts);
+	if (!closing->reopen)
+		warn_of_future_period(closing);
 	if (naccounts > 0)
 		write_closing(closing, naccounts);
 	close_books(closing->books);
 	return Int64GetDatum(naccounts);
+}
+
+/* Closes one account, or reopens it, unless it has left the payer or is closed or open already. */
+void
+close_account(Books *books, AccountChange *account, DateADT service_period, text *payer_account_id,
+			  bool reopen)
+{
+	Closing		closing = {.books = books,.service_period = service_period,
+		.payer_account_id = payer_account_id,.reopen = reopen};
+
+	if (is_concerned(&closing, account))
+		close_locked_accounts(&closing, account, 1);
 }
 
 /*
@@ -223,8 +248,12 @@ Datum
 close_period(PG_FUNCTION_ARGS)
 {
 	Closing		closing = {0};
+	Datum		result;
 
 	require_writable_transaction("close_period()");
+	closing.service_period = get_service_period(fcinfo);
+	if (is_done_elsewhere(fcinfo, &result))
+		PG_RETURN_DATUM(result);
 	begin_closing(fcinfo, &closing);
 	PG_RETURN_DATUM(close_accounts(&closing));
 }
@@ -239,11 +268,14 @@ close_period(PG_FUNCTION_ARGS)
 Datum
 reopen_period(PG_FUNCTION_ARGS)
 {
-	Closing		closing = {0};
+	Closing		closing = {.reopen = true};
+	Datum		result;
 
 	require_writable_transaction("reopen_period()");
-	begin_closing(fcinfo, &closing);
-	closing.reopen = true;
+	closing.service_period = get_service_period(fcinfo);
 	closing.reason = get_reason(fcinfo, 2);
+	if (is_done_elsewhere(fcinfo, &result))
+		PG_RETURN_DATUM(result);
+	begin_closing(fcinfo, &closing);
 	PG_RETURN_DATUM(close_accounts(&closing));
 }

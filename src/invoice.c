@@ -12,6 +12,8 @@
 
 #include "account.h"
 #include "awaited.h"
+#include "siblings.h"
+#include "work.h"
 
 SQL_FUNCTION(issue_invoice);
 
@@ -265,6 +267,21 @@ invoice_account(Books *books, const Invoice *invoice, const AccountChange *accou
 	return true;
 }
 
+/*
+ * Puts the open billing of the locked account on the invoice of that number, if the account is the
+ * customer's and has something to bill.  The invoice itself is written where the call began.
+ */
+void
+bill_account(Books *books, const AccountChange *account, text *invoice_number, text *customer_id,
+			 DateADT service_period)
+{
+	Invoice		invoice = {.invoice_number = invoice_number,.customer_id = customer_id,
+		.service_period = service_period};
+
+	if (is_account_of_customer(books, account->account_id, customer_id))
+		(void) invoice_account(books, &invoice, account);
+}
+
 static void
 require_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 {
@@ -331,7 +348,9 @@ issue_invoice(PG_FUNCTION_ARGS)
 				 errmsg("the date of an invoice cannot be infinite"),
 				 errhint("Give the date that the invoice shall bear.")));
 
-	books = open_books(extension_schema(fcinfo));
+	if (is_done_elsewhere(fcinfo, &result))
+		PG_RETURN_DATUM(result);
+	books = open_books(fcinfo);
 	address_invoice(books, &invoice);
 	require_usable_number(books, invoice.invoice_number);
 	accounts = lock_accounts_to_bill(books, &invoice,

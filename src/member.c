@@ -60,7 +60,7 @@ prove_member_accounts(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 
 	accounts = changes_for_accounts(inserted_account_ids(call), LockTupleKeyShare, &naccounts);
-	books = open_books(extension_schema(fcinfo));
+	books = open_books(fcinfo);
 	lock_accounts(books, accounts, naccounts);
 	close_books(books);
 	return PointerGetDatum(NULL);
@@ -174,7 +174,7 @@ move_member_account(PG_FUNCTION_ARGS)
 	Books	   *books;
 	bool		isnull;
 
-	books = open_books(extension_schema(fcinfo));
+	books = open_books(fcinfo);
 	if (!is_same_column(call, column_number(books, MEMBER_ACCOUNT, ACCOUNT_CLOSED_THROUGH)))
 		ereport(ERROR,
 				(errcode(ERRCODE_GENERATED_ALWAYS),

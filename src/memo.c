@@ -139,12 +139,12 @@ stamp_credit_memo(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, "credit_memo", TRIGGER_EVENT_INSERT |
 									 TRIGGER_EVENT_ROW | TRIGGER_EVENT_BEFORE);
-	Books	   *books = open_books(extension_schema(fcinfo));
+	Books	   *books = open_books(fcinfo);
 	HeapTuple	tuple = call->tg_trigtuple;
 	bool		isnull;
 	Datum		value = tuple_column(books, CREDIT_MEMO, call, tuple, MEMO_RECORDED_AT, &isnull);
 
-	if (!isnull && is_live(value))
+	if (!isnull && is_live(call, value))
 	{
 		Replacements replacements = {0};
 
@@ -310,11 +310,12 @@ issue_credit_memo(PG_FUNCTION_ARGS)
 	if (max == 0)
 		return PointerGetDatum(NULL);
 
-	books = open_books(extension_schema(fcinfo));
+	books = open_books(fcinfo);
 	memos = allocate_huge(max * sizeof(StatementMemo));
 	begin_transition_rows(&inserted, call, call->tg_newtable);
 	while (next_transition_row(&inserted))
-		if (is_live(get_required_column(books, CREDIT_MEMO, inserted.row, MEMO_RECORDED_AT)))
+		if (is_live(call, get_required_column(books, CREDIT_MEMO, inserted.row,
+											   MEMO_RECORDED_AT)))
 			take_statement_memo(books, inserted.row, &memos[n++]);
 	end_transition_rows(&inserted);
 
@@ -362,7 +363,7 @@ keep_credit_memo(PG_FUNCTION_ARGS)
 	Books	   *books;
 
 	announce_statement("credit_memo", TRIGGER_EVENT_UPDATE, sizeof(AwaitedStatement));
-	books = open_books(extension_schema(fcinfo));
+	books = open_books(fcinfo);
 	for (int column = 0; column <= MEMO_RECORDED_AT; column++)
 	{
 		AttrNumber	attno = column_number(books, CREDIT_MEMO, column);
@@ -405,7 +406,7 @@ resettle_credit_memo(PG_FUNCTION_ARGS)
 	if (max == 0)
 		return PointerGetDatum(NULL);
 
-	books = open_books(extension_schema(fcinfo));
+	books = open_books(fcinfo);
 	memos = allocate_huge(max * sizeof(StatementMemo));
 	begin_transition_rows(&before, call, call->tg_oldtable);
 	begin_transition_rows(&after, call, call->tg_newtable);

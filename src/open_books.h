@@ -58,6 +58,8 @@ struct Books
 	/* kept for the session */
 	MemoryContext context;
 	Oid			schema;
+	bool		has_siblings;	/* not the schema's own tables, but these: */
+	Oid			sibling[BOOKS_TABLES];
 	Oid			extension;
 	uint64		changes;		/* how many changes of tables had been seen */
 	bool		is_plain;		/* nothing of others on the tables that were written to */

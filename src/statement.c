@@ -35,11 +35,13 @@ static FigureQuery account_query = {
 	"CROSS JOIN LATERAL (SELECT pg_catalog.min(p.period), pg_catalog.max(p.period) FROM ("
 	"SELECT m.statement_period::pg_catalog.date FROM creditmemo.credit_month m "
 	"WHERE m.account_id OPERATOR(pg_catalog.=) a.account_id "
-	"AND m.customer_id OPERATOR(pg_catalog.=) c.customer_id "
+	"AND m.customer_id OPERATOR(pg_catalog.=) "
+	"CASE WHEN $2 OPERATOR(pg_catalog.=) '' THEN a.customer_id ELSE $2 END "
 	"UNION ALL SELECT b.service_period::pg_catalog.date FROM creditmemo.billing b "
 	"LEFT JOIN creditmemo.invoice i ON i.invoice_number OPERATOR(pg_catalog.=) b.invoice_number "
 	"WHERE b.account_id OPERATOR(pg_catalog.=) a.account_id AND b.folded_into IS NULL "
-	"AND COALESCE(i.customer_id, a.customer_id) OPERATOR(pg_catalog.=) c.customer_id) p (period)"
+	"AND COALESCE(i.customer_id, a.customer_id) OPERATOR(pg_catalog.=) "
+	"CASE WHEN $2 OPERATOR(pg_catalog.=) '' THEN a.customer_id ELSE $2 END) p (period)"
 	") span (first, last) "
 	"WHERE a.account_id OPERATOR(pg_catalog.=) $1", 2, {TEXTOID, TEXTOID}
 };

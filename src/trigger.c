@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "siblings.h"
 #include "trigger.h"
 
 SQL_FUNCTION(refuse_change);
@@ -58,8 +59,7 @@ trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
 	TriggerData *call = require_trigger(fcinfo);
 
 	if ((call->tg_event & EVENT_MASK) != event || !has_transition_tables(call) ||
-		RelationGetNamespace(call->tg_relation) != extension_schema(fcinfo) ||
-		(table != NULL && strcmp(RelationGetRelationName(call->tg_relation), table) != 0))
+		!is_table(call->tg_relation, extension_schema(fcinfo), table))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" belongs to triggers that CREATE EXTENSION creditmemo makes",
@@ -74,9 +74,9 @@ trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event)
  * restored or copied, and its effects with it (rule Live or restored).
  */
 bool
-is_live(Datum recorded_at)
+is_live(const TriggerData *call, Datum recorded_at)
 {
-	return DatumGetTimestampTz(recorded_at) == GetCurrentTransactionStartTimestamp();
+	return is_recorded_now(call->tg_relation, DatumGetTimestampTz(recorded_at));
 }
 
 /* A column of a row that a row trigger was given. */
@@ -149,7 +149,7 @@ refuse_change(PG_FUNCTION_ARGS)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_RESTRICT_VIOLATION),
-			 errmsg("table \"%s\" refuses this %s", RelationGetRelationName(call->tg_relation),
+			 errmsg("table \"%s\" refuses this %s", table_name(call->tg_relation),
 					TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? "UPDATE" :
 					TRIGGER_FIRED_BY_DELETE(call->tg_event) ? "DELETE" : "TRUNCATE"),
 			 call->tg_trigger->tgnargs > 0 ? errhint("%s", call->tg_trigger->tgargs[0]) : 0));

@@ -13,7 +13,7 @@
 extern TriggerEvent trigger_operation(FunctionCallInfo fcinfo);
 extern TriggerData *trigger_call(FunctionCallInfo fcinfo, const char *table, TriggerEvent event);
 
-extern bool is_live(Datum recorded_at);
+extern bool is_live(const TriggerData *call, Datum recorded_at);
 extern Datum tuple_column(Books *books, BooksTable table, const TriggerData *call,
 						  HeapTuple tuple, int column, bool *isnull);
 extern bool is_same_column(const TriggerData *call, AttrNumber attno);

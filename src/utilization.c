@@ -16,8 +16,8 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#include "settle.h"
 #include "awaited.h"
+#include "settle.h"
 
 SQL_FUNCTION(await_utilization);
 SQL_FUNCTION(apply_utilization);
@@ -55,6 +55,7 @@ await_utilization(PG_FUNCTION_ARGS)
 typedef struct Lines
 {
 	Books	   *books;
+	const TriggerData *call;
 	const AttrNumber *attno;	/* by LINE_... */
 	bool		has_old;
 	bool		has_new;
@@ -75,6 +76,7 @@ begin_lines(Lines *lines, Books *books, const TriggerData *call, Tuplestorestate
 			Tuplestorestate *new)
 {
 	lines->books = books;
+	lines->call = call;
 	lines->attno = column_numbers(books, UTILIZATION);
 	lines->has_old = old != NULL;
 	lines->has_new = new != NULL;
@@ -185,7 +187,8 @@ next_line(Lines *lines)
 		else if (lines->has_old)
 			found = !is_same_line(lines);
 		else
-			found = is_live(line_column(lines, &lines->new, LINE_RECORDED_AT));
+			found = is_live(lines->call,
+							line_column(lines, &lines->new, LINE_RECORDED_AT));
 		MemoryContextSwitchTo(caller);
 		if (found)
 			break;
@@ -507,7 +510,7 @@ apply_utilization(PG_FUNCTION_ARGS)
 
 	if (!is_empty(call) || (is_last && statement->sums != NULL))
 	{
-		Books	   *books = open_books(extension_schema(fcinfo));
+		Books	   *books = open_books(fcinfo);
 
 		if (!is_empty(call))
 			take_operation(statement, books, call);

@@ -15,6 +15,8 @@
 
 #include "account.h"
 #include "awaited.h"
+#include "siblings.h"
+#include "work.h"
 
 SQL_FUNCTION(void_memo);
 SQL_FUNCTION(void_invoice);
@@ -95,6 +97,22 @@ refuse_unknown_memo(Books *books, text *memo_number, text *account_id)
 			 errhint("Look its number up in creditmemo.memo_balance.")));
 }
 
+/* Voids the locked account's memo of that number; false if it has none. */
+bool
+void_memo_of_account(Books *books, AccountChange *account, text *memo_number)
+{
+	Datum		keys[2] = {PointerGetDatum(memo_number), PointerGetDatum(account->account_id)};
+	TupleTableSlot *row;
+
+	if (!find_row(books, MEMOS_BY_NUMBER, 2, keys, &row))
+		return false;
+	require_not_void(books, CREDIT_MEMO, row, MEMO_VOIDED_AT, MEMO_VOID_REASON, "credit memo",
+					 memo_number);
+	account->voided_memo = DatumGetInt64(get_required_column(books, CREDIT_MEMO, row, MEMO_ID));
+	settle_accounts(books, account, 1);
+	return true;
+}
+
 /*
  * void_memo(memo_number text, reason text, account_id text) returns credit_memo
  *
@@ -109,24 +127,21 @@ void_memo(PG_FUNCTION_ARGS)
 	text	   *memo_number = get_number(fcinfo, "credit memo");
 	AccountChange change = {.lock = LockTupleExclusive,.terms_changed = true};
 	Datum		keys[2] = {PointerGetDatum(memo_number)};
-	TupleTableSlot *row;
 	Books	   *books;
 	Datum		result;
 
 	require_writable_transaction("void_memo()");
 	change.void_reason = get_reason(fcinfo, 1);
-	books = open_books(extension_schema(fcinfo));
+	if (is_done_elsewhere(fcinfo, &result))
+		PG_RETURN_DATUM(result);
+	books = open_books(fcinfo);
 	change.account_id = account_of_memo(books, memo_number,
 										PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 	if (change.account_id != NULL)
 		lock_accounts(books, &change, 1);
-	keys[1] = PointerGetDatum(change.account_id);
-	if (change.account_id == NULL || !find_row(books, MEMOS_BY_NUMBER, 2, keys, &row))
+	if (change.account_id == NULL || !void_memo_of_account(books, &change, memo_number))
 		refuse_unknown_memo(books, memo_number, PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
-	require_not_void(books, CREDIT_MEMO, row, MEMO_VOIDED_AT, MEMO_VOID_REASON, "credit memo",
-					 memo_number);
-	change.voided_memo = DatumGetInt64(get_required_column(books, CREDIT_MEMO, row, MEMO_ID));
-	settle_accounts(books, &change, 1);
+	keys[1] = PointerGetDatum(change.account_id);
 	result = written_row(books, MEMOS_BY_NUMBER, 2, keys);
 	close_books(books);
 	PG_RETURN_DATUM(result);
@@ -202,9 +217,9 @@ lock_lines_to_move(Books *books, const AccountChange *account, LineId *locked_li
 
 /* Locks all that voiding the invoice needs; false if a line is locked by somebody else. */
 static bool
-try_to_lock_invoice(Oid schema, text *invoice_number, LineId *locked_line)
+try_to_lock_invoice(FunctionCallInfo fcinfo, text *invoice_number, LineId *locked_line)
 {
-	Books	   *books = open_books(schema);
+	Books	   *books = open_books(fcinfo);
 	int			naccounts;
 	AccountChange *accounts = lock_accounts_on_invoice(books, invoice_number, &naccounts);
 	bool		got_all = true;
@@ -218,9 +233,9 @@ try_to_lock_invoice(Oid schema, text *invoice_number, LineId *locked_line)
 
 /* Waits for whoever has the line locked; holds nothing meanwhile, as the caller gives it up. */
 static bool
-wait_for_line(Oid schema, text *invoice_number, LineId *line)
+wait_for_line(FunctionCallInfo fcinfo, text *invoice_number, LineId *line)
 {
-	Books	   *books = open_books(schema);
+	Books	   *books = open_books(fcinfo);
 	Datum		keys[3] = {DateADTGetDatum(line->service_period),
 		PointerGetDatum(line->account_id), Int64GetDatum(line->utilization_id)};
 	TupleTableSlot *row;
@@ -233,8 +248,8 @@ wait_for_line(Oid schema, text *invoice_number, LineId *line)
 
 /* Runs a step in a subtransaction; if it returns false, the locks that it took are given up. */
 static bool
-keep_locks_if(bool (*step) (Oid, text *, LineId *), Oid schema, text *invoice_number,
-			  LineId *line)
+keep_locks_if(bool (*step) (FunctionCallInfo, text *, LineId *), FunctionCallInfo fcinfo,
+			  text *invoice_number, LineId *line)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -244,7 +259,7 @@ keep_locks_if(bool (*step) (Oid, text *, LineId *), Oid schema, text *invoice_nu
 	PG_TRY();
 	{
 		MemoryContextSwitchTo(caller);
-		keep = step(schema, invoice_number, line);
+		keep = step(fcinfo, invoice_number, line);
 		if (keep)
 			ReleaseCurrentSubTransaction();
 		else
@@ -269,14 +284,14 @@ keep_locks_if(bool (*step) (Oid, text *, LineId *), Oid schema, text *invoice_nu
  * accounts, but must let go and begin anew.
  */
 static void
-lock_accounts_and_lines(Oid schema, text *invoice_number)
+lock_accounts_and_lines(FunctionCallInfo fcinfo, text *invoice_number)
 {
 	LineId		line;
 
-	while (!keep_locks_if(try_to_lock_invoice, schema, invoice_number, &line))
+	while (!keep_locks_if(try_to_lock_invoice, fcinfo, invoice_number, &line))
 	{
 		CHECK_FOR_INTERRUPTS();
-		(void) keep_locks_if(wait_for_line, schema, invoice_number, &line);
+		(void) keep_locks_if(wait_for_line, fcinfo, invoice_number, &line);
 	}
 }
 
@@ -483,34 +498,70 @@ lock_invoice_to_void(Books *books, text *invoice_number)
 	return row;
 }
 
-/* Takes the billings off the locked invoice and settles their accounts. */
+/* Takes the billings of the locked accounts off the invoice of the customer, and settles them. */
 static void
-void_locked_invoice(Books *books, text *invoice_number, text *reason)
+void_billings(Books *books, text *invoice_number, const text *customer_id, AccountChange *accounts,
+			  int naccounts)
 {
-	int			naccounts;
-	AccountChange *accounts = lock_accounts_on_invoice(books, invoice_number, &naccounts);
-	TupleTableSlot *row = lock_invoice_to_void(books, invoice_number);
-	HeapTuple	invoice = copy_row(row);
-	RowValues	values = {0};
-
 	for (int i = 0; i < naccounts; i++)
 	{
 		refuse_closed_period(&accounts[i], accounts[i].voided_period);
 		refuse_later_invoice(books, &accounts[i]);
 	}
-	refuse_moved_accounts(books, accounts, naccounts,
-						  DatumGetTextPP(get_required_column(books, INVOICE, row,
-															 INVOICE_CUSTOMER_ID)));
+	refuse_moved_accounts(books, accounts, naccounts, customer_id);
 	for (int i = 0; i < naccounts; i++)
 	{
 		keep_voided_billing(books, invoice_number, &accounts[i]);
 		keep_voided_lines(books, invoice_number, &accounts[i]);
 	}
 	settle_accounts(books, accounts, naccounts);
+}
 
-	set_column(&values, INVOICE_VOIDED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
+static void
+write_void(Books *books, HeapTuple invoice, TimestampTz voided_at, text *reason)
+{
+	RowValues	values = {0};
+
+	set_column(&values, INVOICE_VOIDED_AT, TimestampTzGetDatum(voided_at));
 	set_column(&values, INVOICE_VOID_REASON, PointerGetDatum(reason));
 	update_row(books, INVOICE, invoice, &values);
+}
+
+/* Takes the billings off the invoice and settles their accounts. */
+static void
+void_invoice_and_billings(Books *books, text *invoice_number, text *reason)
+{
+	int			naccounts;
+	AccountChange *accounts = lock_accounts_on_invoice(books, invoice_number, &naccounts);
+	TupleTableSlot *row = lock_invoice_to_void(books, invoice_number);
+	HeapTuple	invoice = copy_row(row);
+
+	void_billings(books, invoice_number,
+				  DatumGetTextPP(get_required_column(books, INVOICE, row, INVOICE_CUSTOMER_ID)),
+				  accounts, naccounts);
+	write_void(books, invoice, GetCurrentTimestamp(), reason);
+}
+
+/* Takes all billings that are in these books off the invoice, which is locked where the call began. */
+void
+void_billings_here(FunctionCallInfo fcinfo, text *invoice_number, text *customer_id)
+{
+	Books	   *books;
+	AccountChange *accounts;
+	int			naccounts;
+
+	lock_accounts_and_lines(fcinfo, invoice_number);
+	books = open_books(fcinfo);
+	accounts = lock_accounts_on_invoice(books, invoice_number, &naccounts);
+	void_billings(books, invoice_number, customer_id, accounts, naccounts);
+	close_books(books);
+}
+
+/* Writes on the invoice that it is void, since when and why. */
+void
+void_invoice_here(Books *books, text *invoice_number, TimestampTz voided_at, text *reason)
+{
+	write_void(books, copy_row(lock_invoice_to_void(books, invoice_number)), voided_at, reason);
 }
 
 /*
@@ -527,7 +578,6 @@ void_invoice(PG_FUNCTION_ARGS)
 {
 	text	   *invoice_number = get_number(fcinfo, "invoice");
 	Datum		key = PointerGetDatum(invoice_number);
-	Oid			schema = extension_schema(fcinfo);
 	text	   *reason;
 	Books	   *books;
 	Datum		result;
@@ -535,9 +585,11 @@ void_invoice(PG_FUNCTION_ARGS)
 	require_writable_transaction("void_invoice()");
 	refuse_unsettled_lines("void_invoice()");
 	reason = get_reason(fcinfo, 1);
-	lock_accounts_and_lines(schema, invoice_number);
-	books = open_books(schema);
-	void_locked_invoice(books, invoice_number, reason);
+	if (is_done_elsewhere(fcinfo, &result))
+		PG_RETURN_DATUM(result);
+	lock_accounts_and_lines(fcinfo, invoice_number);
+	books = open_books(fcinfo);
+	void_invoice_and_billings(books, invoice_number, reason);
 	result = written_row(books, INVOICE_BY_NUMBER, 1, &key);
 	close_books(books);
 	PG_RETURN_DATUM(result);

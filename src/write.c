@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 
 #include "open_books.h"
+#include "siblings.h"
 
 /* ---------------------------------------------------------------------------------------------
  * Targets
@@ -79,13 +80,13 @@ is_own_trigger(const Books *books, const Trigger *trigger)
 
 /* Whether it looks up a foreign key that we have proved.  No key that is referred to ever changes. */
 static bool
-is_proved_reference(const Books *books, const Trigger *trigger)
+is_proved_reference(const Books *books, Relation rel, const Trigger *trigger)
 {
 	char	   *constraint = get_constraint_name(trigger->tgconstraint);
 
 	for (int i = 0; i < lengthof(proved_references); i++)
 		if (get_rel_namespace(trigger->tgconstrrelid) == books->schema &&
-			strcmp(constraint, proved_references[i]) == 0)
+			is_constraint(rel, constraint, proved_references[i]))
 			return true;
 	return false;
 }
@@ -119,7 +120,7 @@ keep_triggers_of_others(Books *books, ResultRelInfo *target)
 		if (!TRIGGER_FOR_ROW(trigger->tgtype))
 			continue;
 		if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE ? is_own_trigger(books, trigger) :
-			!has_triggers_of_others && is_proved_reference(books, trigger))
+			!has_triggers_of_others && is_proved_reference(books, target->ri_RelationDesc, trigger))
 			continue;
 		triggers->triggers[n] = *trigger;
 		/* it may remember something from one row to the next */
