@@ -255,7 +255,8 @@ AS $$
 DECLARE
 	customer creditmemo.customer;
 	invoice creditmemo.invoice;
-	account_ids text[];
+	known text[];
+	unknown text[];
 	others text[];
 	billings bigint;
 	latest timestamptz;
@@ -281,22 +282,32 @@ BEGIN
 				HINT = 'Give ids of member accounts, or null instead of the array for all.';
 	END IF;
 
-	SELECT coalesce(accounts, array_agg(a.account_id)) INTO account_ids
-	FROM creditmemo.member_account a
-	WHERE a.customer_id = issue_invoice_distributed.customer_id;
+	-- each machine inserts those that it has, in their order
 	INSERT INTO creditmemo.account_work (account_id, work, service_period, customer_id, invoice_number)
-	SELECT DISTINCT n.account_id COLLATE "C" AS account_id, 'invoice', issue_invoice_distributed.service_period,
-		issue_invoice_distributed.customer_id, issue_invoice_distributed.invoice_number
-	FROM unnest(account_ids) n (account_id)
-	ORDER BY 1;
+	SELECT a.account_id, 'invoice', issue_invoice_distributed.service_period, a.customer_id,
+		issue_invoice_distributed.invoice_number
+	FROM creditmemo.member_account a
+	WHERE a.customer_id = issue_invoice_distributed.customer_id AND (accounts IS NULL OR a.account_id = ANY (accounts))
+	ORDER BY a.account_id;
 	IF accounts IS NOT NULL THEN
-		SELECT array_agg(a.account_id ORDER BY a.account_id) INTO others
+		SELECT array_agg(a.account_id),
+			array_agg(a.account_id) FILTER (WHERE a.customer_id <> issue_invoice_distributed.customer_id)
+		INTO known, others
 		FROM creditmemo.member_account a
-		WHERE a.account_id = ANY (accounts) AND a.customer_id <> issue_invoice_distributed.customer_id;
+		WHERE a.account_id = ANY (accounts);
+		SELECT array_agg(DISTINCT n.account_id COLLATE "C" ORDER BY n.account_id COLLATE "C") INTO unknown
+		FROM unnest(accounts) n (account_id)
+		WHERE n.account_id <> ALL (coalesce(known, '{}'));
+		IF unknown IS NOT NULL THEN
+			RAISE EXCEPTION '%', CASE cardinality(unknown) WHEN 1 THEN 'unknown member account' ELSE 'unknown member accounts' END
+				USING ERRCODE = 'foreign_key_violation',
+					DETAIL = format('Not in creditmemo.member_account: %s.', creditmemo.account_list(unknown)),
+					HINT = 'Check the ids (leading zeros are kept), or insert what is missing into creditmemo.member_account first, with its payer account and customer.';
+		END IF;
 		IF others IS NOT NULL THEN
 			RAISE EXCEPTION 'an invoice of customer "%" cannot bill another customer''s account', issue_invoice_distributed.customer_id
 				USING ERRCODE = 'invalid_parameter_value',
-					DETAIL = format('Of another customer: %s.', creditmemo.account_list(others)),
+					DETAIL = format('Of another customer: %s.', creditmemo.account_list(ARRAY(SELECT unnest(others) COLLATE "C" ORDER BY 1))),
 					HINT = 'Invoice each customer''s accounts by themselves.';
 		END IF;
 	END IF;
@@ -306,7 +317,7 @@ BEGIN
 	FROM (
 		SELECT clock_timestamp() AS clock
 		FROM creditmemo.billing b
-		WHERE b.invoice_number = issue_invoice_distributed.invoice_number AND b.account_id = ANY (account_ids)) b;
+		WHERE b.invoice_number = issue_invoice_distributed.invoice_number) b;
 	IF billings = 0 THEN
 		RAISE EXCEPTION 'nothing to bill customer "%" for %', issue_invoice_distributed.customer_id,
 				creditmemo.service_period_text(issue_invoice_distributed.service_period)
@@ -334,7 +345,6 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	invoice creditmemo.invoice;
-	account_ids text[];
 	latest timestamptz;
 BEGIN
 	SELECT * INTO invoice
@@ -350,19 +360,16 @@ BEGIN
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				DETAIL = 'The reason was: ' || invoice.void_reason, HINT = 'Nothing is left to do.';
 	END IF;
-	SELECT array_agg(b.account_id) INTO account_ids
-	FROM creditmemo.billing b
-	WHERE b.invoice_number = void_invoice_distributed.invoice_number;
 	INSERT INTO creditmemo.account_work (account_id, work, customer_id, invoice_number)
-	SELECT n.account_id COLLATE "C" AS account_id, 'void invoice', invoice.customer_id,
-		void_invoice_distributed.invoice_number
-	FROM unnest(account_ids) n (account_id)
-	ORDER BY 1;
+	SELECT b.account_id, 'void invoice', invoice.customer_id, b.invoice_number
+	FROM creditmemo.billing b
+	WHERE b.invoice_number = void_invoice_distributed.invoice_number
+	ORDER BY b.account_id;
 	SELECT greatest(clock_timestamp(), max(b.clock)) INTO latest
 	FROM (
 		SELECT clock_timestamp() AS clock
 		FROM creditmemo.voided_billing b
-		WHERE b.invoice_number = void_invoice_distributed.invoice_number AND b.account_id = ANY (account_ids)) b;
+		WHERE b.invoice_number = void_invoice_distributed.invoice_number) b;
 	INSERT INTO creditmemo.invoice_work (invoice_number, voided_at, void_reason)
 	VALUES (void_invoice_distributed.invoice_number, latest, reason);
 	SELECT * INTO invoice FROM creditmemo.invoice i WHERE i.invoice_number = void_invoice_distributed.invoice_number;
@@ -441,7 +448,8 @@ BEGIN
 	SELECT a.account_id, change_closing.action, change_closing.service_period, change_closing.payer_account_id
 	FROM creditmemo.member_account a
 	WHERE (change_closing.payer_account_id IS NULL OR a.payer_account_id = change_closing.payer_account_id)
-		AND coalesce(a.closed_through >= change_closing.service_period, false) = (change_closing.action = 'reopen');
+		AND coalesce(a.closed_through >= change_closing.service_period, false) = (change_closing.action = 'reopen')
+	ORDER BY a.account_id;
 	SELECT count(*) INTO closed_after
 	FROM creditmemo.member_account a WHERE a.closed_through >= change_closing.service_period;
 	IF closed_after <> closed_before THEN
