@@ -574,6 +574,623 @@ BEGIN
 END
 $$;
 
+/*
+ * Bills.  An import sums and compares on the machine that it was called on, in its temporary tables, with copies
+ * of the rows of member_account and billing that it needs.  What becomes of the lines goes into bill_line_work,
+ * with what that was decided from: where the lines are, it is compared again under locks, and done.
+ */
+CREATE TABLE creditmemo.bill_line_work (
+	account_id text COLLATE "C" NOT NULL,
+	work text COLLATE "C" NOT NULL CHECK (work IN ('lock', 'check', 'restate', 'withdraw', 'insert')),
+	service_period creditmemo.service_period,
+	utilization_id bigint,
+	is_fixed boolean,
+	billing_period creditmemo.service_period,
+	service text,
+	description text,
+	amount creditmemo.money_amount,
+	creditable boolean,
+	source_id text COLLATE "C"
+);
+SELECT pg_catalog.pg_extension_config_dump('creditmemo.bill_line_work', '');
+COMMENT ON TABLE creditmemo.bill_line_work IS 'Where the tables are distributed: takes what an import changes of utilization to the machines that member accounts are on. Always empty: the INSERT does it. Written by imports';
+COMMENT ON COLUMN creditmemo.bill_line_work.account_id IS 'The member account';
+COMMENT ON COLUMN creditmemo.bill_line_work.work IS 'What is to be done: lock the account; check that a line is as it was when the bill was compared with it, and restate or withdraw it; insert one';
+COMMENT ON COLUMN creditmemo.bill_line_work.service_period IS 'Month of usage of the line (first day)';
+COMMENT ON COLUMN creditmemo.bill_line_work.utilization_id IS 'Id of the line';
+COMMENT ON COLUMN creditmemo.bill_line_work.is_fixed IS 'Whether the line was invoiced or closed (check, restate and withdraw)';
+COMMENT ON COLUMN creditmemo.bill_line_work.billing_period IS 'Month of the bill (insert): it takes the line where its month of usage is closed';
+COMMENT ON COLUMN creditmemo.bill_line_work.service IS 'Service of the line (insert)';
+COMMENT ON COLUMN creditmemo.bill_line_work.description IS 'What it was (insert)';
+COMMENT ON COLUMN creditmemo.bill_line_work.amount IS 'What it charges now (insert and restate)';
+COMMENT ON COLUMN creditmemo.bill_line_work.creditable IS 'Whether credit may pay it (insert)';
+COMMENT ON COLUMN creditmemo.bill_line_work.source_id IS 'The import''s own key of the line (insert)';
+
+CREATE FUNCTION creditmemo.do_bill_line_work() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+AS $$
+DECLARE
+	tables text[] := creditmemo.tables_beside(TG_RELID, '{member_account, utilization, billing}');
+	is_as_compared boolean;
+BEGIN
+	-- locks and comparison as in lock_bill_changes(), of what is here
+	EXECUTE format($sql$
+		SELECT
+		FROM %s u
+		JOIN inserted_work w USING (service_period, account_id, utilization_id)
+		WHERE w.work IN ('restate', 'withdraw')
+		ORDER BY u.account_id, u.source_id
+		FOR UPDATE OF u
+		$sql$, tables[2]);
+	EXECUTE format($sql$
+		SELECT
+		FROM %s a
+		WHERE a.account_id IN (SELECT w.account_id FROM inserted_work w WHERE w.work <> 'check')
+		ORDER BY a.account_id
+		FOR UPDATE
+		$sql$, tables[1]);
+	EXECUTE format($sql$
+		SELECT NOT EXISTS (
+			SELECT
+			FROM inserted_work w
+			JOIN %s a ON a.account_id = w.account_id
+			LEFT JOIN %s u ON u.service_period = w.service_period AND u.account_id = w.account_id
+				AND u.utilization_id = w.utilization_id
+			LEFT JOIN %s o ON o.account_id = u.account_id AND o.service_period = u.service_period
+				AND o.billing_no = u.billing_no
+			WHERE w.work IN ('check', 'restate', 'withdraw') AND w.is_fixed IS DISTINCT FROM
+				(o.invoice_number IS NOT NULL OR coalesce(u.service_period <= a.closed_through, u.service_period IS NULL)))
+		$sql$, VARIADIC tables)
+	INTO is_as_compared;
+	IF NOT is_as_compared THEN
+		RAISE EXCEPTION 'lines of the bill were invoiced, closed or opened meanwhile'
+			USING ERRCODE = 'triggered_action_exception', HINT = 'Import the bill again.';
+	END IF;
+	-- the statement of book_bill_charges()
+	EXECUTE format($sql$
+		WITH withdrawn AS (
+			DELETE FROM %2$s u
+			USING inserted_work w
+			WHERE w.work = 'withdraw' AND u.service_period = w.service_period
+				AND u.account_id = w.account_id AND u.utilization_id = w.utilization_id),
+		restated AS (
+			UPDATE %2$s u
+			SET amount = w.amount
+			FROM inserted_work w
+			WHERE w.work = 'restate' AND u.service_period = w.service_period
+				AND u.account_id = w.account_id AND u.utilization_id = w.utilization_id)
+		INSERT INTO %2$s
+			(service_period, account_id, utilization_id, service, description, amount, creditable, source_id)
+		SELECT CASE WHEN w.service_period <= a.closed_through THEN w.billing_period ELSE w.service_period END,
+			w.account_id, w.utilization_id, w.service,
+			CASE WHEN w.service_period <= a.closed_through THEN
+					concat_ws(', ', w.description, 'usage of ' || creditmemo.service_period_text(w.service_period))
+				 ELSE w.description END,
+			w.amount, w.creditable, w.source_id
+		FROM inserted_work w
+		JOIN %1$s a ON a.account_id = w.account_id
+		WHERE w.work = 'insert'
+		$sql$, VARIADIC tables);
+	EXECUTE format('DELETE FROM %s', TG_RELID::regclass);
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.do_bill_line_work() IS
+'Locks what the inserted rows name, compares it with what it was and changes utilization, in one statement, on the machine that the accounts are on; the rows are deleted';
+CREATE TRIGGER bill_line_work_do AFTER INSERT ON creditmemo.bill_line_work
+	REFERENCING NEW TABLE AS inserted_work
+	FOR EACH STATEMENT EXECUTE FUNCTION creditmemo.do_bill_line_work();
+
+CREATE FUNCTION creditmemo.new_utilization_id() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN nextval('creditmemo.utilization_utilization_id_seq');
+END
+$$;
+COMMENT ON FUNCTION creditmemo.new_utilization_id() IS
+'Part of import_focus() and import_cur(): an id for a line that bill_line_work takes to another machine';
+
+CREATE FUNCTION creditmemo.books_of_bill(name text, lines text) RETURNS text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+AS $$
+DECLARE
+	copy text := format('pg_temp.%I', 'creditmemo_' || name);
+BEGIN
+	IF NOT creditmemo.is_distributed() THEN
+		RETURN format('creditmemo.%I', name);
+	END IF;
+	IF to_regclass(copy) IS NOT NULL THEN
+		EXECUTE format('DROP TABLE %s', copy);
+	END IF;
+	IF name = 'member_account' THEN
+		EXECUTE format($sql$
+			CREATE TEMP TABLE creditmemo_member_account ON COMMIT DROP AS
+			SELECT a.account_id, a.customer_id, a.closed_through
+			FROM creditmemo.member_account a
+			WHERE a.account_id IN (SELECT l.account_id FROM pg_temp.%I l)
+			$sql$, lines);
+	ELSE
+		EXECUTE format($sql$
+			CREATE TEMP TABLE creditmemo_billing ON COMMIT DROP AS
+			SELECT b.account_id, b.service_period, b.billing_no, b.invoice_number
+			FROM creditmemo.billing b
+			WHERE (b.account_id, b.service_period, b.billing_no) IN (
+				SELECT l.account_id, l.service_period, l.billing_no FROM pg_temp.%I l)
+			$sql$, lines);
+	END IF;
+	EXECUTE format('ANALYZE %s', copy);
+	RETURN copy;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.books_of_bill(text, text) IS
+'Part of import_focus() and import_cur(): what to join the lines in a temporary table with: member_account or billing; where that is distributed, a temporary copy of the rows that belong to the lines';
+
+CREATE OR REPLACE FUNCTION creditmemo.register_bill_accounts(default_customer_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	unknown text[];
+	registered bigint;
+	wrong record;
+	is_distributed boolean := creditmemo.is_distributed();
+	known bigint;
+	accounts text;
+BEGIN
+	IF default_customer_id IS NOT NULL THEN
+		IF NOT EXISTS (SELECT FROM creditmemo.customer c WHERE c.customer_id = default_customer_id) THEN
+			RAISE EXCEPTION 'unknown customer "%"', default_customer_id
+				USING ERRCODE = 'foreign_key_violation',
+					HINT = 'Insert the customer into creditmemo.customer first.';
+		END IF;
+		INSERT INTO creditmemo.payer_account (payer_account_id, name)
+		SELECT b.payer_account_id, max(b.payer_name)
+		FROM pg_temp.creditmemo_bill b
+		GROUP BY b.payer_account_id
+		ORDER BY b.payer_account_id
+		ON CONFLICT DO NOTHING;
+		IF is_distributed THEN
+			SELECT count(*) INTO known
+			FROM creditmemo.member_account a
+			WHERE a.account_id IN (SELECT b.account_id FROM pg_temp.creditmemo_bill b);
+		END IF;
+		-- an account on two bills belongs to the payer of the later one
+		INSERT INTO creditmemo.member_account (account_id, payer_account_id, customer_id, name)
+		SELECT DISTINCT ON (b.account_id) b.account_id, b.payer_account_id, default_customer_id, b.account_name
+		FROM pg_temp.creditmemo_bill b
+		ORDER BY b.account_id, b.billing_period DESC, b.payer_account_id, b.account_name
+		ON CONFLICT DO NOTHING;
+		GET DIAGNOSTICS registered = ROW_COUNT;
+		IF is_distributed THEN
+			-- those that conflict are counted there
+			SELECT count(*) - known INTO registered
+			FROM creditmemo.member_account a
+			WHERE a.account_id IN (SELECT b.account_id FROM pg_temp.creditmemo_bill b);
+		END IF;
+		IF registered > 0 THEN
+			RAISE NOTICE 'registered % member accounts of customer "%"', registered, default_customer_id;
+		END IF;
+	END IF;
+
+	SELECT array_agg(DISTINCT b.payer_account_id ORDER BY b.payer_account_id) INTO unknown
+	FROM pg_temp.creditmemo_bill b
+	WHERE NOT EXISTS (
+		SELECT FROM creditmemo.payer_account p WHERE p.payer_account_id = b.payer_account_id);
+	IF unknown IS NOT NULL THEN
+		RAISE EXCEPTION 'unknown payer account' USING ERRCODE = 'foreign_key_violation',
+			DETAIL = format('Not in creditmemo.payer_account: %s.', creditmemo.account_list(unknown)),
+			HINT = 'Insert them first, or name a default_customer_id: then the bill''s accounts are registered.';
+	END IF;
+	accounts := creditmemo.books_of_bill('member_account', 'creditmemo_bill');
+	EXECUTE format($sql$
+		SELECT array_agg(DISTINCT b.account_id ORDER BY b.account_id)
+		FROM pg_temp.creditmemo_bill b
+		WHERE NOT EXISTS (SELECT FROM %s a WHERE a.account_id = b.account_id)
+		$sql$, accounts)
+	INTO unknown;
+	IF unknown IS NOT NULL THEN
+		RAISE EXCEPTION 'unknown member account' USING ERRCODE = 'foreign_key_violation',
+			DETAIL = format('Not in creditmemo.member_account: %s.', creditmemo.account_list(unknown)),
+			HINT = 'Insert them first, or name a default_customer_id: then they are registered under that customer.';
+	END IF;
+
+	EXECUTE format($sql$
+		SELECT b.currency, c.currency AS customer_currency, c.customer_id,
+			array_agg(DISTINCT b.account_id ORDER BY b.account_id) AS accounts
+		FROM pg_temp.creditmemo_bill b
+		JOIN %s a ON a.account_id = b.account_id
+		JOIN creditmemo.customer c ON c.customer_id = a.customer_id
+		WHERE c.currency <> b.currency
+		GROUP BY b.currency, c.customer_id
+		ORDER BY b.currency, c.customer_id
+		LIMIT 1
+		$sql$, accounts)
+	INTO wrong;
+	IF wrong.currency IS NOT NULL THEN
+		RAISE EXCEPTION 'the bill is in %, customer "%" is billed in %', wrong.currency, wrong.customer_id,
+				wrong.customer_currency
+			USING ERRCODE = 'invalid_parameter_value',
+				DETAIL = format('Member accounts: %s.', creditmemo.account_list(wrong.accounts)),
+				HINT = 'Import from a view that converts the costs, or bill these accounts to a customer of the bill''s currency.';
+	END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION creditmemo.compare_bill() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	lines bigint;
+BEGIN
+	-- what earlier imports of the bill have booked, each line numbered from 1 among those of its key
+	CREATE TEMP TABLE creditmemo_booked_line ON COMMIT DROP AS
+	SELECT b.bill_key, u.account_id, substr(k.key, strpos(k.key, ':') + 1) AS line_key,
+		split_part(k.key, ':', 1)::numeric AS no,
+		u.service_period, u.utilization_id, u.billing_no, u.service, u.creditable, u.amount
+	FROM (SELECT DISTINCT l.bill_key, l.payer_account_id, l.billing_period FROM pg_temp.creditmemo_bill l) b
+	JOIN creditmemo.bill_account a ON a.payer_account_id = b.payer_account_id AND a.billing_period = b.billing_period
+	JOIN creditmemo.utilization u ON u.account_id = a.account_id
+		-- begins with the bill's key: after the colon that it ends with comes the semicolon
+		AND u.source_id >= b.bill_key AND u.source_id < left(b.bill_key, -1) || ';'
+	CROSS JOIN LATERAL substr(u.source_id, length(b.bill_key) + 1) AS k (key)
+	-- whoever may insert lines may give them keys like these
+	WHERE k.key ~ '^[1-9][0-9]*:(?!0000)[0-9]{4}-(0[1-9]|1[0-2]):';
+	GET DIAGNOSTICS lines = ROW_COUNT;
+	ANALYZE pg_temp.creditmemo_booked_line;
+	RAISE NOTICE 'comparing with % lines of earlier imports', lines;
+
+	EXECUTE format($sql$
+		CREATE TEMP TABLE creditmemo_bill_change ON COMMIT DROP AS
+		SELECT l.bill_key, l.account_id, l.line_key, l.no, l.last_no, l.is_fixed, l.service_period, l.utilization_id,
+			l.service, l.creditable, l.open_amount AS amount,
+			CASE WHEN l.first_no IS NULL THEN
+					CASE WHEN l.open_amount <> 0 AND (l.no IS NULL OR l.no = l.last_no AND NOT l.is_billed) THEN 'insert' END
+				 WHEN l.no IS NULL OR l.is_fixed OR l.is_billed AND l.booked_amount = l.open_amount THEN NULL
+				 WHEN l.no > l.first_no OR l.open_amount = 0 THEN 'withdraw'
+				 WHEN l.amount <> l.open_amount THEN 'restate' END AS action
+		FROM (
+			SELECT l.*, bool_or(l.no IS NULL) OVER line_key AS is_billed,
+				coalesce(sum(l.amount) FILTER (WHERE l.no IS NULL) OVER line_key, 0)
+					- coalesce(sum(l.amount) FILTER (WHERE l.is_fixed) OVER line_key, 0) AS open_amount,
+				sum(l.amount) FILTER (WHERE l.no IS NOT NULL AND NOT l.is_fixed) OVER line_key AS booked_amount,
+				min(l.no) FILTER (WHERE NOT l.is_fixed) OVER line_key AS first_no,
+				max(l.no) OVER line_key AS last_no
+			FROM (
+				SELECT b.bill_key, b.account_id, b.line_key, b.no,
+					o.invoice_number IS NOT NULL OR coalesce(b.service_period <= a.closed_through, false) AS is_fixed,
+					b.service_period, b.utilization_id, b.service, b.creditable, b.amount
+				FROM pg_temp.creditmemo_booked_line b
+				JOIN %1$s a ON a.account_id = b.account_id
+				LEFT JOIN %2$s o ON o.account_id = b.account_id
+					AND o.service_period = b.service_period AND o.billing_no = b.billing_no
+				UNION ALL
+				SELECT l.bill_key, l.account_id, l.line_key, NULL, false, l.service_period, NULL, l.service,
+					l.kind = 'charge', l.amount
+				FROM pg_temp.creditmemo_bill l
+				WHERE l.kind <> 'credit' AND l.amount <> 0 AND EXISTS (
+					SELECT FROM pg_temp.creditmemo_booked_line b
+					WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)) l
+			WINDOW line_key AS (PARTITION BY l.account_id, l.line_key, l.bill_key)) l
+		$sql$, creditmemo.books_of_bill('member_account', 'creditmemo_booked_line'),
+			creditmemo.books_of_bill('billing', 'creditmemo_booked_line'));
+	-- what is invoiced stays rounded as it was, where another fraction only moves a cent between its lines
+	UPDATE pg_temp.creditmemo_bill_change c
+	SET action = NULL
+	FROM (
+		SELECT c.bill_key, c.account_id, left(c.line_key, 7) AS service_month
+		FROM pg_temp.creditmemo_bill_change c
+		WHERE c.action IS NOT NULL
+		GROUP BY c.bill_key, c.account_id, left(c.line_key, 7)
+		HAVING sum(c.amount) = 0 AND bool_and(c.action = 'insert' AND abs(c.amount) = 0.01)) rounded
+	WHERE c.bill_key = rounded.bill_key AND c.account_id = rounded.account_id
+		AND left(c.line_key, 7) = rounded.service_month AND c.action IS NOT NULL;
+	ANALYZE pg_temp.creditmemo_bill_change;
+END
+$$;
+
+CREATE FUNCTION creditmemo.send_bill_changes() RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_temp.creditmemo_bill_change c WHERE c.action IS NOT NULL)
+		AND (SELECT count(*) FROM pg_temp.creditmemo_bill_change c WHERE c.no IS NULL)
+			= (SELECT count(*) FROM pg_temp.creditmemo_bill l WHERE l.kind <> 'credit' AND l.amount <> 0) THEN
+		RETURN true;
+	END IF;
+	INSERT INTO creditmemo.bill_line_work (account_id, work, service_period, utilization_id, is_fixed, billing_period,
+		service, description, amount, creditable, source_id)
+	SELECT l.account_id, 'lock', NULL::date, NULL::bigint, NULL::boolean, NULL::date, NULL, NULL, NULL::numeric,
+		NULL::boolean, NULL
+	FROM pg_temp.creditmemo_bill l
+	GROUP BY l.account_id
+	UNION ALL
+	SELECT c.account_id, CASE WHEN c.action = 'insert' THEN 'check' ELSE coalesce(c.action, 'check') END,
+		c.service_period, c.utilization_id, c.is_fixed, NULL, NULL, NULL, c.amount, NULL, NULL
+	FROM pg_temp.creditmemo_bill_change c
+	WHERE c.no IS NOT NULL
+	UNION ALL
+	SELECT l.account_id, 'insert', l.service_period, creditmemo.new_utilization_id(), NULL, l.billing_period,
+		l.service, l.description, l.amount, l.kind = 'charge', l.bill_key || '1:' || l.line_key
+	FROM pg_temp.creditmemo_bill l
+	WHERE l.kind <> 'credit' AND l.amount <> 0 AND NOT EXISTS (
+		SELECT FROM pg_temp.creditmemo_booked_line b
+		WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)
+	UNION ALL
+	SELECT c.account_id, 'insert', (left(c.line_key, 7) || '-01')::date, creditmemo.new_utilization_id(), NULL,
+		(left(right(c.bill_key, 8), 7) || '-01')::date, c.service, 'Restated by AWS', c.amount, c.creditable,
+		c.bill_key || (c.last_no + 1) || ':' || c.line_key
+	FROM pg_temp.creditmemo_bill_change c
+	WHERE c.action = 'insert'
+	-- nothing conflicts; without this the rows of a shard might come in several statements
+	ON CONFLICT DO NOTHING;
+	RETURN true;
+EXCEPTION WHEN triggered_action_exception THEN
+	RETURN false;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.send_bill_changes() IS
+'Part of import_focus() and import_cur(): has utilization changed where it is distributed; false if something was invoiced, closed or opened meanwhile, so that the lines have to be compared again';
+
+CREATE FUNCTION creditmemo.book_bill_charges_distributed() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+AS $$
+BEGIN
+	INSERT INTO creditmemo.bill_account (payer_account_id, billing_period, account_id)
+	SELECT DISTINCT l.payer_account_id, l.billing_period, l.account_id
+	FROM pg_temp.creditmemo_bill l
+	ON CONFLICT DO NOTHING;
+	LOOP
+		PERFORM creditmemo.compare_bill();
+		RAISE NOTICE 'writing utilization';
+		EXIT WHEN creditmemo.send_bill_changes();
+		DROP TABLE pg_temp.creditmemo_booked_line, pg_temp.creditmemo_bill_change;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.book_bill_charges_distributed() IS
+'What book_bill_charges() does where the tables are distributed';
+
+CREATE OR REPLACE FUNCTION creditmemo.book_bill_charges() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF creditmemo.is_distributed() THEN
+		PERFORM creditmemo.book_bill_charges_distributed();
+		RETURN;
+	END IF;
+	INSERT INTO creditmemo.bill_account (payer_account_id, billing_period, account_id)
+	SELECT DISTINCT l.payer_account_id, l.billing_period, l.account_id
+	FROM pg_temp.creditmemo_bill l
+	WHERE NOT EXISTS (
+		SELECT
+		FROM creditmemo.bill_account b
+		WHERE b.payer_account_id = l.payer_account_id AND b.billing_period = l.billing_period
+			AND b.account_id = l.account_id);
+	LOOP
+		PERFORM creditmemo.compare_bill();
+		EXIT WHEN creditmemo.lock_bill_changes();
+		DROP TABLE pg_temp.creditmemo_booked_line, pg_temp.creditmemo_bill_change;
+	END LOOP;
+
+	RAISE NOTICE 'writing utilization';
+	-- one statement, so that credit is settled once with all that the bill changes
+	WITH withdrawn AS (
+		DELETE FROM creditmemo.utilization u
+		USING pg_temp.creditmemo_bill_change c
+		WHERE c.action = 'withdraw' AND u.service_period = c.service_period
+			AND u.account_id = c.account_id AND u.utilization_id = c.utilization_id),
+	restated AS (
+		UPDATE creditmemo.utilization u
+		SET amount = c.amount
+		FROM pg_temp.creditmemo_bill_change c
+		WHERE c.action = 'restate' AND u.service_period = c.service_period
+			AND u.account_id = c.account_id AND u.utilization_id = c.utilization_id)
+	INSERT INTO creditmemo.utilization
+		(service_period, account_id, service, description, amount, creditable, source_id)
+	SELECT CASE WHEN n.service_period <= a.closed_through THEN n.billing_period ELSE n.service_period END,
+		n.account_id, n.service,
+		CASE WHEN n.service_period <= a.closed_through THEN
+				concat_ws(', ', n.description, 'usage of ' || creditmemo.service_period_text(n.service_period))
+			 ELSE n.description END,
+		n.amount, n.creditable, n.source_id
+	FROM (
+		SELECT l.service_period, l.billing_period, l.account_id, l.service, l.description, l.amount,
+			l.kind = 'charge' AS creditable, l.bill_key || '1:' || l.line_key AS source_id
+		FROM pg_temp.creditmemo_bill l
+		WHERE l.kind <> 'credit' AND l.amount <> 0 AND NOT EXISTS (
+			SELECT FROM pg_temp.creditmemo_booked_line b
+			WHERE b.account_id = l.account_id AND b.line_key = l.line_key AND b.bill_key = l.bill_key)
+		UNION ALL
+		SELECT (left(c.line_key, 7) || '-01')::date, (left(right(c.bill_key, 8), 7) || '-01')::date, c.account_id,
+			c.service, 'Restated by AWS', c.amount, c.creditable, c.bill_key || (c.last_no + 1) || ':' || c.line_key
+		FROM pg_temp.creditmemo_bill_change c
+		WHERE c.action = 'insert') n
+	JOIN creditmemo.member_account a ON a.account_id = n.account_id;
+END
+$$;
+
+CREATE FUNCTION creditmemo.book_bill_credits_distributed() RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+AS $$
+DECLARE
+	withdrawn bigint;
+	written bigint;
+BEGIN
+	CREATE TEMP TABLE creditmemo_billed_credit ON COMMIT DROP AS
+	SELECT l.account_id, l.bill_key || l.line_key AS source_id, l.payer_account_id, l.service_period, l.service,
+		l.amount, l.description
+	FROM pg_temp.creditmemo_bill l
+	WHERE l.kind = 'credit';
+	DELETE FROM creditmemo.provider_credit p
+	USING (SELECT DISTINCT l.bill_key, l.payer_account_id FROM pg_temp.creditmemo_bill l) b
+	WHERE p.payer_account_id = b.payer_account_id AND starts_with(p.source_id, b.bill_key)
+		AND (p.account_id, p.source_id) NOT IN (
+			SELECT c.account_id, c.source_id FROM pg_temp.creditmemo_billed_credit c);
+	GET DIAGNOSTICS withdrawn = ROW_COUNT;
+	INSERT INTO creditmemo.provider_credit AS p
+		(account_id, payer_account_id, owner_account_id, provider_credit_id, service_period, service, amount,
+		 description, source_id)
+	SELECT b.account_id, b.payer_account_id, substring(b.description FROM '(?i)credit from account:? *([0-9]+)'),
+		nullif(regexp_replace(b.description, '(?i)[ ,;(]*credit from account:? *[0-9]+[ )]*', ''), ''),
+		b.service_period, b.service, b.amount, b.description, b.source_id
+	FROM pg_temp.creditmemo_billed_credit b
+	WHERE (b.account_id, b.source_id, b.amount) NOT IN (
+		SELECT same.account_id, same.source_id, same.amount
+		FROM creditmemo.provider_credit same
+		WHERE (same.account_id, same.source_id) IN (
+			SELECT c.account_id, c.source_id FROM pg_temp.creditmemo_billed_credit c))
+	ORDER BY b.account_id, b.source_id
+	ON CONFLICT (account_id, source_id) DO UPDATE SET amount = excluded.amount;
+	GET DIAGNOSTICS written = ROW_COUNT;
+	DROP TABLE pg_temp.creditmemo_billed_credit;
+	RETURN withdrawn + written;
+END
+$$;
+COMMENT ON FUNCTION creditmemo.book_bill_credits_distributed() IS
+'What book_bill_credits() does where the tables are distributed';
+
+CREATE OR REPLACE FUNCTION creditmemo.book_bill_credits() RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	changes bigint;
+BEGIN
+	IF creditmemo.is_distributed() THEN
+		changes := creditmemo.book_bill_credits_distributed();
+	ELSE
+		WITH bill AS (
+			SELECT DISTINCT l.bill_key, l.payer_account_id
+			FROM pg_temp.creditmemo_bill l),
+		billed AS (
+			SELECT l.account_id, l.bill_key || l.line_key AS source_id, l.payer_account_id, l.service_period, l.service,
+				l.amount, l.description
+			FROM pg_temp.creditmemo_bill l
+			WHERE l.kind = 'credit'),
+		withdrawn AS (
+			DELETE FROM creditmemo.provider_credit p
+			USING bill b
+			WHERE p.payer_account_id = b.payer_account_id AND starts_with(p.source_id, b.bill_key)
+				AND NOT EXISTS (
+					SELECT FROM billed WHERE billed.account_id = p.account_id AND billed.source_id = p.source_id)
+			RETURNING p.account_id),
+		written AS (
+			INSERT INTO creditmemo.provider_credit AS p
+				(account_id, payer_account_id, owner_account_id, provider_credit_id, service_period, service, amount,
+				 description, source_id)
+			SELECT b.account_id, b.payer_account_id, substring(b.description FROM '(?i)credit from account:? *([0-9]+)'),
+				nullif(regexp_replace(b.description, '(?i)[ ,;(]*credit from account:? *[0-9]+[ )]*', ''), ''),
+				b.service_period, b.service, b.amount, b.description, b.source_id
+			FROM billed b
+			WHERE NOT EXISTS (
+				SELECT
+				FROM creditmemo.provider_credit same
+				WHERE same.account_id = b.account_id AND same.source_id = b.source_id AND same.amount = b.amount)
+			ORDER BY b.account_id, b.source_id
+			ON CONFLICT (account_id, source_id) DO UPDATE SET amount = excluded.amount
+			RETURNING p.account_id)
+		SELECT count(*) INTO changes FROM (TABLE withdrawn UNION ALL TABLE written) changed;
+	END IF;
+	RAISE NOTICE 'wrote % lines of AWS''s credit', changes;
+	RETURN changes;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION creditmemo.import_bill(source regclass, lines text, names text, default_customer_id text)
+RETURNS SETOF creditmemo.bill_import
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	bill creditmemo.bill_import;
+	changes bigint;
+	is_distributed boolean := creditmemo.is_distributed();
+	mode text := current_setting('citus.multi_shard_modify_mode', true);
+BEGIN
+	IF is_distributed THEN
+		-- payers are on each machine: what writes them and accounts works on one shard after the other
+		PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+	END IF;
+	-- names are for accounts that are registered
+	PERFORM creditmemo.stage_bill(source, concat_ws(', ', lines,
+		CASE WHEN default_customer_id IS NULL THEN 'NULL AS payer_name, NULL AS account_name' ELSE names END));
+	PERFORM creditmemo.check_bill(source);
+	PERFORM creditmemo.register_bill_accounts(default_customer_id);
+	-- one import of a payer's bills at a time
+	PERFORM
+	FROM creditmemo.payer_account p
+	WHERE p.payer_account_id IN (SELECT b.payer_account_id FROM pg_temp.creditmemo_bill b)
+	ORDER BY p.payer_account_id
+	FOR NO KEY UPDATE;
+	PERFORM creditmemo.book_bill_charges();
+	changes := creditmemo.book_bill_credits();
+
+	FOR bill IN EXECUTE format($sql$
+		SELECT b.payer_account_id, b.billing_period, b.currency, b.lines_read, b.corrections_read,
+			b.lines_to_book - coalesce(c.billed, 0) + coalesce(c.inserted, 0) AS lines_inserted,
+			coalesce(c.restated, 0) AS lines_restated, coalesce(c.withdrawn, 0) AS lines_withdrawn,
+			coalesce(c.booked - c.restated - c.withdrawn, 0) AS lines_unchanged,
+			trim_scale(b.exact_total) AS exact_total, b.rounded_total,
+			trim_scale(b.rounded_total - b.exact_total) AS rounding_difference,
+			b.credits_read, trim_scale(b.exact_credit) AS exact_credit, b.rounded_credit, b.is_final
+		FROM (
+			SELECT b.payer_account_id, b.billing_period, b.currency, b.bill_key, sum(b.lines)::bigint AS lines_read,
+				sum(b.corrections)::bigint AS corrections_read,
+				count(*) FILTER (WHERE b.kind <> 'credit' AND b.amount <> 0) AS lines_to_book,
+				coalesce(sum(b.cost) FILTER (WHERE b.kind <> 'credit'), 0) AS exact_total,
+				coalesce(sum(b.amount) FILTER (WHERE b.kind <> 'credit'), 0.00) AS rounded_total,
+				coalesce(sum(b.lines) FILTER (WHERE b.kind = 'credit'), 0)::bigint AS credits_read,
+				coalesce(sum(b.cost) FILTER (WHERE b.kind = 'credit'), 0) AS exact_credit,
+				coalesce(sum(b.amount) FILTER (WHERE b.kind = 'credit'), 0.00) AS rounded_credit,
+				sum(b.lines) = sum(b.invoiced_lines) AS is_final
+			FROM pg_temp.creditmemo_bill b
+			GROUP BY b.payer_account_id, b.billing_period, b.currency, b.bill_key) b
+		LEFT JOIN (
+			SELECT c.bill_key, u.currency, count(*) FILTER (WHERE c.no IS NULL) AS billed, count(c.no) AS booked,
+				count(*) FILTER (WHERE c.action = 'insert') AS inserted,
+				count(*) FILTER (WHERE c.action = 'restate') AS restated,
+				count(*) FILTER (WHERE c.action = 'withdraw') AS withdrawn
+			FROM pg_temp.creditmemo_bill_change c
+			JOIN %s a ON a.account_id = c.account_id
+			JOIN creditmemo.customer u ON u.customer_id = a.customer_id
+			GROUP BY c.bill_key, u.currency) c USING (bill_key, currency)
+		ORDER BY b.payer_account_id, b.billing_period, b.currency
+		$sql$, creditmemo.books_of_bill('member_account', 'creditmemo_bill_change'))
+	LOOP
+		RAISE NOTICE 'bill of payer account % for % in %: % lines inserted, % restated, % withdrawn, % unchanged',
+			bill.payer_account_id, creditmemo.service_period_text(bill.billing_period), bill.currency,
+			bill.lines_inserted, bill.lines_restated, bill.lines_withdrawn, bill.lines_unchanged;
+		RETURN NEXT bill;
+		changes := changes + bill.lines_inserted + bill.lines_restated + bill.lines_withdrawn;
+	END LOOP;
+	IF changes > 0 THEN
+		-- above READ COMMITTED, whoever waits for the payer with an older snapshot has to start again
+		UPDATE creditmemo.payer_account p
+		SET name = p.name
+		WHERE p.payer_account_id IN (SELECT b.payer_account_id FROM pg_temp.creditmemo_bill b);
+	END IF;
+	DROP TABLE pg_temp.creditmemo_bill, pg_temp.creditmemo_booked_line, pg_temp.creditmemo_bill_change;
+	IF is_distributed THEN
+		DROP TABLE pg_temp.creditmemo_member_account, pg_temp.creditmemo_billing;
+		PERFORM set_config('citus.multi_shard_modify_mode', mode, true);
+	END IF;
+END
+$$;
+
 CREATE FUNCTION creditmemo.invoice_sums(invoice_number text, OUT accounts bigint, OUT total_utilization numeric,
 	OUT credit_applied numeric, OUT balance_due numeric, OUT prior_balance numeric, OUT balance_of_funds numeric,
 	OUT po_numbers text)
@@ -605,6 +1222,9 @@ BEGIN
 		creditmemo.provider_credit_provider_credit_line_id_seq,
 		creditmemo.email_template_email_template_id_seq}'::regclass[]) s (id)
 	WHERE coalesce(pg_sequence_last_value(s.id), 0) < g.groupid::bigint << 48;
+	-- Citus would not let a transaction write invoices that has read accounts on several machines at once
+	ALTER TABLE creditmemo.billing DROP CONSTRAINT IF EXISTS billing_invoice_number_service_period_fkey;
+	ALTER TABLE creditmemo.voided_billing DROP CONSTRAINT IF EXISTS voided_billing_invoice_number_fkey;
 	-- the accounts of an invoice are on several machines: they cannot be joined with it there
 	CREATE OR REPLACE VIEW creditmemo.invoice_face AS
 	SELECT i.invoice_number, i.customer_id, i.customer_name, i.customer_address, i.service_period,
@@ -627,18 +1247,18 @@ AS $$
 DECLARE
 	failed text;
 BEGIN
-	-- a machine that has been asked asks no others
-	IF NOT creditmemo.is_distributed() OR NOT current_setting('citus.enable_ddl_propagation')::boolean THEN
+	-- one that has been asked asks no others
+	IF NOT current_setting('citus.enable_ddl_propagation')::boolean THEN
 		RETURN;
 	END IF;
 	SELECT string_agg(format('%s:%s: %s', r.nodename, r.nodeport, r.result), E'\n') INTO failed
 	FROM run_command_on_workers(format(
-		'DO $do$ BEGIN SET LOCAL citus.enable_ddl_propagation = off; PERFORM creditmemo.%s; END $do$', command)) r
+		'DO $do$ BEGIN SET LOCAL citus.enable_ddl_propagation = off; SET LOCAL lock_timeout = ''10s''; PERFORM creditmemo.%s; END $do$', command)) r
 	WHERE NOT r.success;
 	IF failed IS NOT NULL THEN
 		RAISE EXCEPTION 'another machine cannot do this'
 			USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = failed,
-				HINT = 'See that each machine is reached, and do it again on the coordinator.';
+				HINT = 'See that each machine is reached, and do it again on the coordinator, in a transaction of its own.';
 	END IF;
 END
 $$;
@@ -652,7 +1272,7 @@ SET client_min_messages = warning
 AS $$
 DECLARE
 	copied text[] := '{customer, payer_account, invoice, period_closing, email_template, seller, invoice_work}';
-	by_account text[] := '{po_assignment, credit_memo, utilization, billing, voided_billing, voided_line, memo_entry, provider_credit, bill_account, account_work}';
+	by_account text[] := '{po_assignment, credit_memo, utilization, billing, voided_billing, voided_line, memo_entry, provider_credit, bill_account, account_work, bill_line_work}';
 	name text;
 	found text;
 BEGIN
@@ -676,7 +1296,9 @@ BEGIN
 				HINT = 'Install the same files on each, and run ALTER EXTENSION creditmemo UPDATE.';
 	END IF;
 
+	PERFORM creditmemo.run_on_other_machines('prepare_machine()');
 	IF NOT creditmemo.is_distributed() THEN
+		PERFORM creditmemo.prepare_machine();
 		PERFORM set_config('citus.enable_unsafe_triggers', 'on', true);
 		PERFORM set_config('citus.enable_local_reference_table_foreign_keys', 'off', true);
 		PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
@@ -697,20 +1319,15 @@ BEGIN
 		END LOOP;
 		DO $do$ BEGIN SET LOCAL session_replication_role = origin; END $do$;
 	END IF;
-	PERFORM creditmemo.run_on_other_machines('prepare_machine()');
-	SET LOCAL citus.enable_ddl_propagation = off;
-	PERFORM creditmemo.prepare_machine();
-	SET LOCAL citus.enable_ddl_propagation = on;
-	-- what was granted before, on each machine
-	PERFORM creditmemo.grant_reader(a.grantee)
+	-- other machines cannot be asked while they have locks of ours
+	SELECT string_agg(DISTINCT a.grantee::regrole::text, ', ') INTO found
 	FROM pg_proc p
 	CROSS JOIN aclexplode(p.proacl) a
 	WHERE p.oid = 'creditmemo.verify()'::regprocedure AND a.grantee NOT IN (0, p.proowner);
-	PERFORM creditmemo.grant_biller(a.grantee)
-	FROM pg_proc p
-	CROSS JOIN aclexplode(p.proacl) a
-	WHERE p.oid = 'creditmemo.issue_invoice(text, text, date, date, text[])'::regprocedure
-		AND a.grantee NOT IN (0, p.proowner);
+	IF found IS NOT NULL THEN
+		RAISE WARNING 'roles have their rights on this machine only: %', found
+			USING HINT = 'Call creditmemo.grant_reader() or creditmemo.grant_biller() for each again, in a transaction of its own.';
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION creditmemo.distribute(integer) IS
@@ -729,6 +1346,9 @@ BEGIN
 		RAISE EXCEPTION 'there is no such role'
 			USING ERRCODE = 'undefined_object', HINT = 'Name a role; what is granted to it, its members have.';
 	END IF;
+	IF creditmemo.is_distributed() THEN
+		PERFORM creditmemo.run_on_other_machines(format('grant_reader(%L)', grant_reader.role));
+	END IF;
 	EXECUTE format($grants$
 		GRANT USAGE ON SCHEMA creditmemo TO %1$s;
 		GRANT SELECT ON
@@ -740,7 +1360,7 @@ BEGIN
 			creditmemo.credit_movement, creditmemo.credit_month, creditmemo.account_balance, creditmemo.unbilled,
 			creditmemo.invoice_body, creditmemo.invoice_face, creditmemo.invoice_line, creditmemo.invoice_email,
 			creditmemo.credit_reconciliation, creditmemo.credit_liability, creditmemo.memo_provider_credit,
-			creditmemo.account_work, creditmemo.invoice_work
+			creditmemo.account_work, creditmemo.invoice_work, creditmemo.bill_line_work
 		TO %1$s;
 		GRANT EXECUTE ON FUNCTION
 			creditmemo.balance_as_of(timestamptz), creditmemo.verify(), creditmemo.verify_tables(),
@@ -766,7 +1386,9 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	PERFORM creditmemo.run_on_other_machines(format('grant_biller(%L)', grant_biller.role));
+	IF creditmemo.is_distributed() THEN
+		PERFORM creditmemo.run_on_other_machines(format('grant_biller(%L)', grant_biller.role));
+	END IF;
 	PERFORM creditmemo.grant_reader(grant_biller.role);
 	EXECUTE format($grants$
 		GRANT INSERT (customer_id, name, address, email, currency, payment_terms_days),
@@ -787,6 +1409,7 @@ BEGIN
 				amount, description, source_id),
 			DELETE ON creditmemo.provider_credit TO %1$s;
 		GRANT INSERT (payer_account_id, billing_period, account_id) ON creditmemo.bill_account TO %1$s;
+		GRANT INSERT ON creditmemo.bill_line_work TO %1$s;
 		GRANT EXECUTE ON FUNCTION
 			creditmemo.issue_invoice(text, text, date, date, text[]), creditmemo.void_invoice(text, text),
 			creditmemo.void_memo(text, text, text),
@@ -797,20 +1420,25 @@ BEGIN
 			creditmemo.bill_column(regclass, text, text[]), creditmemo.warn_of_missing_bill_month(regclass, text),
 			creditmemo.stage_bill(regclass, text), creditmemo.check_bill(regclass),
 			creditmemo.register_bill_accounts(text), creditmemo.compare_bill(), creditmemo.lock_bill_changes(),
-			creditmemo.book_bill_charges(), creditmemo.book_bill_credits(), creditmemo.account_list(text[])
+			creditmemo.book_bill_charges(), creditmemo.book_bill_credits(), creditmemo.account_list(text[]),
+			creditmemo.new_utilization_id(), creditmemo.books_of_bill(text, text),
+			creditmemo.send_bill_changes(), creditmemo.book_bill_charges_distributed(), creditmemo.book_bill_credits_distributed()
 		TO %1$s;
 		$grants$, grant_biller.role);
 	IF creditmemo.is_distributed() THEN
 		-- machines name to each other all the columns of a row; triggers refuse values that are not for loaders
-		EXECUTE format('GRANT INSERT ON creditmemo.utilization, creditmemo.credit_memo, creditmemo.provider_credit TO %s',
-			grant_biller.role);
+		EXECUTE format($grants$
+			GRANT INSERT ON creditmemo.utilization, creditmemo.credit_memo, creditmemo.provider_credit TO %1$s;
+			GRANT USAGE ON SEQUENCE creditmemo.utilization_utilization_id_seq, creditmemo.credit_memo_memo_id_seq,
+				creditmemo.provider_credit_provider_credit_line_id_seq TO %1$s;
+			$grants$, grant_biller.role);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION creditmemo.grant_biller(regrole) IS
 'Lets a role, and whoever is a member of it, do the work of billing: read all, write what is not kept by triggers, import bills and call all functions. Balances, billings and entries it cannot write, nor the letterhead and the wording of e-mails';
 
-REVOKE ALL ON TABLE creditmemo.account_work, creditmemo.invoice_work FROM PUBLIC;
+REVOKE ALL ON TABLE creditmemo.account_work, creditmemo.invoice_work, creditmemo.bill_line_work FROM PUBLIC;
 REVOKE ALL ON FUNCTION creditmemo.grant_reader(regrole), creditmemo.grant_biller(regrole),
 	creditmemo.do_account_work(), creditmemo.do_invoice_work(), creditmemo.is_distributed(),
 	creditmemo.tables_beside(regclass, text[]),
@@ -819,7 +1447,9 @@ REVOKE ALL ON FUNCTION creditmemo.grant_reader(regrole), creditmemo.grant_biller
 	creditmemo.change_closing(text, date, text, text), creditmemo.close_period_distributed(date, text),
 	creditmemo.reopen_period_distributed(date, text, text), creditmemo.verify(), creditmemo.verify_shard(regclass),
 	creditmemo.invoice_sums(text), creditmemo.prepare_machine(), creditmemo.run_on_other_machines(text),
-	creditmemo.distribute(integer) FROM PUBLIC;
+	creditmemo.do_bill_line_work(), creditmemo.new_utilization_id(), creditmemo.books_of_bill(text, text),
+	creditmemo.send_bill_changes(), creditmemo.book_bill_charges_distributed(),
+	creditmemo.book_bill_credits_distributed(), creditmemo.distribute(integer) FROM PUBLIC;
 -- an operator for one of these types would be taken before the server's own by whoever compares our columns
 REVOKE ALL ON TYPE creditmemo.money_amount, creditmemo.service_period, creditmemo.bill_import FROM PUBLIC;
 
