@@ -16,7 +16,8 @@ my @clusters;
 my $directory;
 
 # Creates a cluster, and does not start it.  Options: settings => { name => value } for postgresql.conf, from => the data
-# directory of a base backup or of a cluster that was copied, version => of an installed server, initdb => [ options ].
+# directory of a base backup or of a cluster that was copied, version => of an installed server, initdb => [ options ],
+# environment => { name => value } of the server.
 sub new
 {
 	my ($class, $name, %options) = @_;
@@ -38,7 +39,7 @@ sub new
 		'--encoding=UTF8', @{ $options{initdb} // [] });
 	$self->{port} = free_port();
 	command('pg_createcluster', '--quiet', '--port', $self->{port}, '-d', $self->{data}, '-l', $self->{log},
-		'--start-conf=manual',
+		'--start-conf=manual', environment_file(%{ $options{environment} // {} }),
 		(map { ('--pgoption', "$_=$settings{$_}") } sort keys %settings), $self->{version}, $name, @initdb);
 	push @clusters, $self;
 	return $self;
@@ -201,6 +202,18 @@ CONF
 		print $file $files{$name};
 		close $file;
 	}
+}
+
+# The option for it.
+sub environment_file
+{
+	my (%environment) = @_;
+	return () unless %environment;
+	my $path = directory() . '/environment';
+	open my $file, '>', $path or die "$path: $!";
+	print $file "$_ = '$environment{$_}'\n" foreach sort keys %environment;
+	close $file;
+	return "--environment=$path";
 }
 
 # Where servers find the extension, as test/with-server says.

@@ -18,8 +18,9 @@ sub rows { return list(map { '(' . list(@$_) . ')' } @_) }
 sub money { return sprintf '%s%d.%02d', $_[0] < 0 ? '-' : '', int(abs($_[0]) / 100), abs($_[0]) % 100 }
 
 sub key { my ($line) = @_; return map { quoted($_) } @$line{qw(account_id source_id)} }
-sub line { my ($line) = @_; return map { $_ eq 'amount' ? money($line->{$_}) : quoted($line->{$_}) } @line_columns }
-sub typed { return $_[0] . ({ service_period => '::date', creditable => '::boolean' }->{ $_[0] } // '') }
+sub line { my ($line) = @_; return map { literal($_, $line->{$_}) } @line_columns }
+sub literal { my ($column, $value) = @_; return $column eq 'amount' ? money($value) : ($column eq 'service_period' ? 'date ' : '') . quoted($value) }
+sub typed { return $_[0] . ($_[0] eq 'creditable' ? '::boolean' : '') }
 sub assignments { my ($from, @columns) = @_; return list(map { "$_ = $from." . typed($_) } @columns) }
 
 sub as_insert
