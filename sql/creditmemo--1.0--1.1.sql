@@ -612,9 +612,13 @@ SET search_path = pg_catalog, pg_temp
 SET row_security = off
 AS $$
 DECLARE
-	tables text[] := creditmemo.tables_beside(TG_RELID, '{member_account, utilization, billing}');
+	tables text[];
 	is_as_compared boolean;
 BEGIN
+	IF NOT EXISTS (SELECT FROM inserted_work) THEN
+		RETURN NULL;
+	END IF;
+	tables := creditmemo.tables_beside(TG_RELID, '{member_account, utilization, billing}');
 	-- locks and comparison as in lock_bill_changes(), of what is here
 	EXECUTE format($sql$
 		SELECT
@@ -1210,18 +1214,18 @@ $$;
 COMMENT ON FUNCTION creditmemo.invoice_sums(text) IS
 'What invoice_face shows of an invoice''s accounts, where the tables are distributed';
 
-CREATE FUNCTION creditmemo.prepare_machine() RETURNS void
+CREATE FUNCTION creditmemo.prepare_machine(id_ranges_used bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	-- so that no two machines give the same id
-	PERFORM setval(s.id, (g.groupid::bigint << 48) + 1, false)
+	PERFORM setval(s.id, (id_ranges_used + g.groupid << 48) + 1, false)
 	FROM pg_dist_local_group g
 	CROSS JOIN unnest('{creditmemo.credit_memo_memo_id_seq, creditmemo.utilization_utilization_id_seq,
 		creditmemo.provider_credit_provider_credit_line_id_seq,
 		creditmemo.email_template_email_template_id_seq}'::regclass[]) s (id)
-	WHERE coalesce(pg_sequence_last_value(s.id), 0) < g.groupid::bigint << 48;
+	WHERE g.groupid > 0 AND coalesce(pg_sequence_last_value(s.id), 0) < 1::bigint << 48;
 	-- Citus would not let a transaction write invoices that has read accounts on several machines at once
 	ALTER TABLE creditmemo.billing DROP CONSTRAINT IF EXISTS billing_invoice_number_service_period_fkey;
 	ALTER TABLE creditmemo.voided_billing DROP CONSTRAINT IF EXISTS voided_billing_invoice_number_fkey;
@@ -1237,8 +1241,8 @@ BEGIN
 	CROSS JOIN LATERAL creditmemo.invoice_sums(i.invoice_number) billed;
 END
 $$;
-COMMENT ON FUNCTION creditmemo.prepare_machine() IS
-'Part of distribute(): what each machine needs besides the tables';
+COMMENT ON FUNCTION creditmemo.prepare_machine(bigint) IS
+'Part of distribute(): what each machine needs besides the tables, ids of its own among it: of the first range of 2^48 that is not used yet, or a later one';
 
 CREATE FUNCTION creditmemo.run_on_other_machines(command text) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -1275,6 +1279,7 @@ DECLARE
 	by_account text[] := '{po_assignment, credit_memo, utilization, billing, voided_billing, voided_line, memo_entry, provider_credit, bill_account, account_work, bill_line_work}';
 	name text;
 	found text;
+	id_ranges_used bigint;
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'citus') THEN
 		RAISE EXCEPTION 'the extension citus is not in this database'
@@ -1296,9 +1301,25 @@ BEGIN
 				HINT = 'Install the same files on each, and run ALTER EXTENSION creditmemo UPDATE.';
 	END IF;
 
-	PERFORM creditmemo.run_on_other_machines('prepare_machine()');
+	IF creditmemo.is_distributed() THEN
+		SELECT max(r.result::bigint) INTO id_ranges_used
+		FROM run_command_on_all_nodes($command$
+			SELECT coalesce(max(pg_sequence_last_value(s.seqrelid)) >> 48, 0)
+			FROM pg_sequence s
+			JOIN pg_class c ON c.oid = s.seqrelid
+			WHERE c.relnamespace = 'creditmemo'::regnamespace
+			$command$) r;
+	ELSE
+		-- books that were distributed before bring ids of other machines
+		SELECT coalesce(greatest((SELECT max(u.utilization_id) FROM creditmemo.utilization u),
+			(SELECT max(m.memo_id) FROM creditmemo.credit_memo m),
+			(SELECT max(p.provider_credit_line_id) FROM creditmemo.provider_credit p),
+			(SELECT max(t.email_template_id) FROM creditmemo.email_template t)) >> 48, 0)
+		INTO id_ranges_used;
+	END IF;
+	PERFORM creditmemo.run_on_other_machines(format('prepare_machine(%s)', id_ranges_used));
 	IF NOT creditmemo.is_distributed() THEN
-		PERFORM creditmemo.prepare_machine();
+		PERFORM creditmemo.prepare_machine(id_ranges_used);
 		PERFORM set_config('citus.enable_unsafe_triggers', 'on', true);
 		PERFORM set_config('citus.enable_local_reference_table_foreign_keys', 'off', true);
 		PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
@@ -1446,7 +1467,7 @@ REVOKE ALL ON FUNCTION creditmemo.grant_reader(regrole), creditmemo.grant_biller
 	creditmemo.void_invoice_distributed(text, text), creditmemo.void_memo_distributed(text, text, text),
 	creditmemo.change_closing(text, date, text, text), creditmemo.close_period_distributed(date, text),
 	creditmemo.reopen_period_distributed(date, text, text), creditmemo.verify(), creditmemo.verify_shard(regclass),
-	creditmemo.invoice_sums(text), creditmemo.prepare_machine(), creditmemo.run_on_other_machines(text),
+	creditmemo.invoice_sums(text), creditmemo.prepare_machine(bigint), creditmemo.run_on_other_machines(text),
 	creditmemo.do_bill_line_work(), creditmemo.new_utilization_id(), creditmemo.books_of_bill(text, text),
 	creditmemo.send_bill_changes(), creditmemo.book_bill_charges_distributed(),
 	creditmemo.book_bill_credits_distributed(), creditmemo.distribute(integer) FROM PUBLIC;

@@ -135,10 +135,10 @@ prepare_known_siblings(void)
 }
 
 static Oid
-own_function(Oid schema, const char *name, int nargs, const Oid *argtypes)
+own_function(Oid schema, const char *name, int nargs, const Oid *argtypes, bool missing_ok)
 {
 	return LookupFuncName(list_make2(makeString(get_namespace_name(schema)),
-									 makeString(pstrdup(name))), nargs, argtypes, false);
+									 makeString(pstrdup(name))), nargs, argtypes, missing_ok);
 }
 
 /* Asks tables_beside() for the tables beside the shard.  Invalid: not beside it. */
@@ -147,7 +147,7 @@ find_siblings(Relation shard, Oid *tables)
 {
 	static const Oid argtypes[] = {REGCLASSOID, TEXTARRAYOID};
 	Oid			function = own_function(RelationGetNamespace(shard), "tables_beside",
-										lengthof(argtypes), argtypes);
+										lengthof(argtypes), argtypes, false);
 	Datum		names[BOOKS_TABLES];
 	Datum	   *found;
 	bool	   *nulls;
@@ -213,11 +213,16 @@ is_recorded_now(Relation rel, TimestampTz recorded_at)
 	return true;
 }
 
-/* Whether the tables of the schema are spread over machines: then its functions have work done there. */
+/*
+ * Whether the tables of the schema are spread over machines: then its functions have work done there.  Version
+ * 1.0 of the extension cannot be.
+ */
 static bool
 is_distributed(Oid schema)
 {
-	return DatumGetBool(OidFunctionCall0(own_function(schema, "is_distributed", 0, NULL)));
+	Oid			function = own_function(schema, "is_distributed", 0, NULL, true);
+
+	return OidIsValid(function) && DatumGetBool(OidFunctionCall0(function));
 }
 
 /*
@@ -238,7 +243,7 @@ is_done_elsewhere(FunctionCallInfo fcinfo, Datum *result)
 	(void) get_func_signature(fcinfo->flinfo->fn_oid, &argtypes, &nargs);
 	fmgr_info(own_function(schema, psprintf("%s_distributed",
 											get_func_name(fcinfo->flinfo->fn_oid)),
-						   nargs, argtypes), &function);
+						   nargs, argtypes, false), &function);
 	InitFunctionCallInfoData(*call, &function, nargs, InvalidOid, NULL, NULL);
 	memcpy(call->args, fcinfo->args, nargs * sizeof(NullableDatum));
 	*result = FunctionCallInvoke(call);

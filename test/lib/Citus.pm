@@ -51,15 +51,16 @@ sub workers { my ($self) = @_; my (undef, @workers) = $self->nodes; return @work
 # Runs the code with the environment pointing to the coordinator.
 sub run { my ($self, $code) = @_; return $self->coordinator->run($code) }
 
-# Creates a database on all machines, whose coordinator knows the workers; with the extension, not distributed yet.
+# Creates a database on all machines, whose coordinator knows the workers; with the extension, not distributed yet, unless told
+# otherwise.
 sub new_database
 {
-	my ($self, $name) = @_;
+	my ($self, $name, %options) = @_;
 	prepare($_, $name) foreach $self->nodes;
 	$self->run(sub {
 		psql($name, "SELECT citus_set_coordinator_host('localhost', " . $self->coordinator->port . ')');
 		psql($name, "SELECT citus_set_node_property('localhost', " . $self->coordinator->port . ", 'shouldhaveshards', true)");
-		psql($name, 'CREATE EXTENSION creditmemo');
+		psql($name, 'CREATE EXTENSION creditmemo') unless $options{without_extension};
 	});
 	$self->add_node($name, $_) foreach $self->workers;
 	return $name;

@@ -10,10 +10,11 @@ use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Citus;
 use Client;
+use Cluster;
 use Copies qw(write_books contents documents sequences go_on outcome);
 use Histories qw(random_history prepare_histories are_as_modelled);
 use POSIX 'WNOHANG';
-use Psql qw(new_database psql books_are_sound);
+use Psql qw(new_database psql run_ok books_are_sound);
 use Test::More;
 
 plan skip_all => 'this server has no Citus' unless Citus::is_installed();
@@ -55,6 +56,36 @@ write_books('creditmemo_one');
 go_on('creditmemo_one');
 $citus->run(sub { go_on('filled') });
 is($citus->run(sub { outcome('filled') }), outcome('creditmemo_one'), 'what comes next comes to the same as on one machine');
+
+# ---- dumped, and restored on one machine and on several ----
+
+my $dump = Cluster::directory() . '/filled.dump';
+$citus->run(sub { run_ok('pg_dump', 'pg_dump', '--format=custom', '--extension=creditmemo', "--file=$dump", 'filled') });
+sub restore
+{
+	my ($database) = @_;
+	local $ENV{PGOPTIONS} = '-c session_replication_role=replica';
+	run_ok("pg_restore into $database", 'pg_restore', "--dbname=$database", $dump);
+}
+new_database('creditmemo_back', without_extension => 1);
+restore('creditmemo_back');
+is(contents('creditmemo_back'), $citus->run(sub { contents('filled') }), 'restored on one machine, every table is equal');
+books_are_sound('creditmemo_back', 'the restored books are sound');
+my $insert = "INSERT INTO creditmemo.utilization (account_id, service_period, service, amount)
+	SELECT account_id, '2019-07-01', 'Amazon EC2', 1 FROM creditmemo.member_account";
+($citus->workers)[0]->run(sub { psql('filled', $insert) });
+$citus->run(sub { run_ok('pg_dump again', 'pg_dump', '--format=custom', '--extension=creditmemo', "--file=$dump", 'filled') });
+$citus->new_database('again', without_extension => 1);
+$citus->run(sub {
+	restore('again');
+	psql('again', 'SELECT creditmemo.distribute(4)');
+});
+($citus->workers)[0]->run(sub { psql('again', $insert) });
+$citus->run(sub {
+	is(psql('again', 'SELECT count(*) - count(DISTINCT utilization_id) FROM creditmemo.utilization'), 0,
+		'where the books are distributed once more, no machine gives ids that another gave before');
+	books_are_sound('again', 'the books that were distributed once more are sound');
+});
 
 # ---- what verify() says ----
 
