@@ -137,8 +137,10 @@ prepare_known_siblings(void)
 static Oid
 own_function(Oid schema, const char *name, int nargs, const Oid *argtypes, bool missing_ok)
 {
-	return LookupFuncName(list_make2(makeString(get_namespace_name(schema)),
-									 makeString(pstrdup(name))), nargs, argtypes, missing_ok);
+	List	   *qualified = list_make1(makeString(get_namespace_name(schema)));
+
+	qualified = lappend(qualified, makeString(pstrdup(name)));
+	return LookupFuncName(qualified, nargs, argtypes, missing_ok);
 }
 
 /* Asks tables_beside() for the tables beside the shard.  Invalid: not beside it. */
