@@ -1123,7 +1123,6 @@ DECLARE
 	bill creditmemo.bill_import;
 	changes bigint;
 	is_distributed boolean := creditmemo.is_distributed();
-	mode text := current_setting('citus.multi_shard_modify_mode', true);
 BEGIN
 	IF is_distributed THEN
 		-- payers are on each machine: what writes them and accounts works on one shard after the other
@@ -1133,6 +1132,10 @@ BEGIN
 	PERFORM creditmemo.stage_bill(source, concat_ws(', ', lines,
 		CASE WHEN default_customer_id IS NULL THEN 'NULL AS payer_name, NULL AS account_name' ELSE names END));
 	PERFORM creditmemo.check_bill(source);
+	IF is_distributed THEN
+		-- who registers payers keeps others from writing any, and would wait for him who is to write that a bill changed
+		PERFORM pg_advisory_xact_lock('creditmemo.bill_line_work'::regclass::oid::bigint);
+	END IF;
 	PERFORM creditmemo.register_bill_accounts(default_customer_id);
 	-- one import of a payer's bills at a time
 	PERFORM
@@ -1190,7 +1193,6 @@ BEGIN
 	DROP TABLE pg_temp.creditmemo_bill, pg_temp.creditmemo_booked_line, pg_temp.creditmemo_bill_change;
 	IF is_distributed THEN
 		DROP TABLE pg_temp.creditmemo_member_account, pg_temp.creditmemo_billing;
-		PERFORM set_config('citus.multi_shard_modify_mode', mode, true);
 	END IF;
 END
 $$;
